@@ -1,0 +1,276 @@
+"""The framing engine: bytes that have arrived, and the messages that they make.
+
+An `Inbox` is what a connection feeds and takes messages from, with whatever framer is set at that moment.
+It does no I/O and knows no connection. It has no base class and plain attributes, because mypyc compiles it.
+
+The work is linear in the bytes: a decoder is told how far it has looked already and is not called before the
+bytes it asked for are there; `del buffer[:n]` moves the start of a bytearray, copying only when half is free.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, Final
+
+from trews.errors import IncompleteMessage, MessageTooLong
+from trews.framing import RAW_MAX, SPENT, Decoder, Exactly, cut, framer_for
+
+__all__ = ["NEED", "SPENT", "Inbox"]
+
+
+class _Need:
+    """The type of `NEED`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NEED"
+
+
+# No message yet. Not None, which is a message of JSONLines.
+NEED: Final = _Need()
+
+# What a frame of somebody's own decoder may need besides its payload before the engine cuts it off.
+_SLACK: Final = 1024
+
+
+class Inbox:
+    """Bytes not yet delivered, and the state of the framer that reads them.
+
+    The methods that take a framer take the value of the setting, shorthands included, each time; the decoder
+    made for it lives as long as the same object is passed (numbers need none).
+
+    With 0, and with `Exactly(0)`, every call makes a `b""`: who wants one of them only passes `SPENT` then.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_consumed",
+        "_decoder",
+        "_least",
+        "_limit",
+        "_message",
+        "_need",
+        "_ready",
+        "_scanned",
+        "_value",
+        "_waiting",
+    )
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        # The setting that `_decoder`, and all that follows, belongs to; None if to none.
+        self._value: Any = None
+        self._decoder: Any = None
+        self._limit: int = 0
+        # Fewest bytes that can make the decoder's next verdict, and fewest for any.
+        self._need: int = 1
+        self._least: int = 1
+        # How many bytes the decoder has seen of the message at the front.
+        self._scanned: int = 0
+        # A message that is decoded but not taken.
+        self._ready: bool = False
+        self._message: Any = None
+        self._consumed: int = 0
+        self._waiting: bool = False
+
+    def __len__(self) -> int:
+        return len(self._buffer)
+
+    @property
+    def partial(self) -> bool:
+        """Whether the beginning of a message waits for its rest, as of the last `peek` or `take`."""
+        return self._waiting and len(self._buffer) > 0
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes that have arrived."""
+        self._buffer += data
+
+    def clear(self) -> None:
+        """Drop all bytes, and the state of the framer."""
+        self._buffer.clear()
+        self._forget()
+
+    def leftover(self) -> bytes:
+        """Take all bytes as they are, decoded ahead or not."""
+        data = bytes(self._buffer)
+        self.clear()
+        return data
+
+    def peek(self, value: Any, limit: int) -> bool:
+        """Whether a message is there; it stays.
+
+        Args:
+            value: the `framer` setting.
+            limit: most payload bytes of a message.
+
+        Raises:
+            MessageTooLong, FramingError: there will be none. The bytes stay.
+            TypeError, ValueError: `value` is no framer, or one that breaks the contract of decoders.
+        """
+        if value is None:
+            self._forget()
+            return len(self._buffer) > 0
+        if type(value) is int:
+            return self._has(value, limit)
+        if value is SPENT:
+            self._forget()
+            return False
+        return self._look(value, limit)
+
+    def take(self, value: Any, limit: int) -> Any:
+        """Take one message off the front.
+
+        Args:
+            value: the `framer` setting.
+            limit: most payload bytes of a message.
+
+        Returns:
+            The message, or `NEED` if its bytes have not all arrived.
+
+        Raises:
+            As `peek`.
+        """
+        if value is None:
+            return self._take_raw()
+        if type(value) is int:
+            return self._cut(value) if self._has(value, limit) else NEED
+        if value is SPENT:
+            self._forget()
+            return NEED
+        return self._deliver() if self._look(value, limit) else NEED
+
+    def finish(self, value: Any, limit: int) -> Any:
+        """Take one message off the front of a stream that has ended.
+
+        Args:
+            value: the `framer` setting.
+            limit: most payload bytes of a message.
+
+        Returns:
+            The message, or `NEED` when no bytes are left.
+
+        Raises:
+            IncompleteMessage: the bytes left are no message; it has them, they are gone from here.
+            And what `peek` raises.
+        """
+        if not self._buffer and not _is_zero(value):
+            return NEED
+        message = self.take(value, limit)
+        if message is not NEED or not self._buffer:
+            return message
+        result = None if self._value is None else self._decoder.eof(self._buffer)
+        if result is None:
+            raise IncompleteMessage(self.leftover())
+        self._accept(result)
+        return self._deliver()
+
+    def _forget(self) -> None:
+        """Let go of the decoder: another way of framing has the bytes now."""
+        self._waiting = False
+        if self._value is not None:
+            self._value = self._decoder = self._message = None
+            self._ready = False
+
+    def _take_raw(self) -> Any:
+        self._forget()
+        size = len(self._buffer)
+        if size == 0:
+            return NEED
+        if size > RAW_MAX:
+            return self._cut(RAW_MAX)
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
+    def _has(self, count: int, limit: int) -> bool:
+        """Whether `count` bytes are there: `Exactly` without a decoder, since counts change all the time."""
+        self._forget()
+        if count < 0 or count > limit:
+            self._look(Exactly(count), limit)  # has the words for it
+        self._waiting = len(self._buffer) < count
+        return not self._waiting
+
+    def _cut(self, count: int) -> bytes:
+        data = cut(self._buffer, 0, count)
+        del self._buffer[:count]
+        return data
+
+    def _look(self, value: Any, limit: int) -> bool:
+        """Whether a message is ready, decoding it if it may be."""
+        if value is not self._value:
+            self._use(value)
+            self._restrict(limit)
+        elif limit != self._limit:
+            self._restrict(limit)
+        if self._ready:
+            return True
+        size = len(self._buffer)
+        if size < self._need:
+            self._waiting = True
+            return False
+        result: Any = self._decoder.decode(self._buffer, self._scanned)
+        if isinstance(result, int):
+            self._wait_for(result)
+        else:
+            self._accept(result)
+        return self._ready
+
+    def _use(self, value: Any) -> None:
+        """Begin with another framer."""
+        self._forget()
+        self._decoder = framer_for(value).decoder()
+        self._value = value
+        self._least = self._decoder.least if isinstance(self._decoder, Decoder) else 1
+        self._scanned = 0
+
+    def _restrict(self, limit: int) -> None:
+        """Let another limit decide anew, even over what is ready."""
+        self._limit = limit
+        self._need = self._least
+        self._ready = False
+        self._message = None
+        # Somebody's own decoder may have no room for it; _wait_for stops that one in the end.
+        with suppress(AttributeError):
+            self._decoder.limit = limit
+
+    def _wait_for(self, need: int) -> None:
+        size = len(self._buffer)
+        if need <= size:
+            raise ValueError(f"{self._who()} wants {need} bytes and has {size}: it must ask for more")
+        if size > self._limit + _SLACK and not isinstance(self._decoder, Decoder):
+            raise MessageTooLong(f"no message in {size} bytes, max_message is {self._limit}")
+        self._need = need
+        self._scanned = size
+        self._waiting = True
+
+    def _accept(self, result: Any) -> None:
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], int)):
+            raise TypeError(f"{self._who()} must return (message, consumed) or a number, not {result!r}")
+        consumed: int = result[1]
+        if not self._least <= consumed <= len(self._buffer):
+            raise ValueError(
+                f"{self._who()} says that a message took {consumed} of {len(self._buffer)} bytes"
+            )
+        self._message = result[0]
+        self._consumed = consumed
+        self._ready = True
+        self._waiting = False
+
+    def _deliver(self) -> Any:
+        message = self._message
+        self._message = None
+        self._ready = False
+        self._need = self._least
+        self._scanned = 0
+        del self._buffer[: self._consumed]
+        return message
+
+    def _who(self) -> str:
+        return f"the decoder of the framer {self._value!r}"
+
+
+def _is_zero(value: Any) -> bool:
+    """Whether a message of this framer takes no bytes."""
+    count = value.count if isinstance(value, Exactly) else value
+    return isinstance(count, int) and count == 0 and count is not SPENT

@@ -1,0 +1,1 @@
+"""Transports: how bytes travel. Each is an `asyncio.Transport`; listeners and connectors make them."""
