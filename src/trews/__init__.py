@@ -1,2 +1,93 @@
-"""trews: network programming made easy."""
+"""trews: network programming made easy. Write the protocol, not the plumbing.
+
+    serve, Server, Drained     servers
+    connect                    clients
+    Connection, Sent           what both are made of; callbacks or coroutines
+    Endpoint                   where to listen or connect, as a string
+    framing                    how a stream is cut into messages
+    soon, after, every         timers
+    run, EventLoop             the loop
+    errors                     all exceptions; they are here too
+
+Layout: `errors`, `endpoint`, `framing`, `inbox` know bytes only; `poller`, `timers`, `transport`, `loop` move them;
+`settings`, `connection`, `handler` are the contract; `server`, `client` stand on it.
+"""
+
+from trews import errors, framing
+from trews.client import Connecting, connect
+from trews.connection import Connection, PeerCredentials, Sent
+from trews.endpoint import Endpoint
+from trews.errors import (
+    Aborted,
+    BusyError,
+    ClosedByPeer,
+    ClosedLocally,
+    ConnectError,
+    ConnectionClosed,
+    ConnectionReset,
+    ConnectTimedOut,
+    EndpointError,
+    Error,
+    FramingError,
+    IdleTooLong,
+    IncompleteMessage,
+    ListenError,
+    MessageTooLong,
+    MessageTooSlow,
+    PeerVanished,
+    Switched,
+    TimedOut,
+    TLSError,
+    WriteBufferFull,
+    WriteStalled,
+)
 from trews.loop import EventLoop, new_event_loop, run
+from trews.server import Connections, Drained, Server, Stats, serve
+from trews.timers import Timer, after, every, soon
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Aborted",
+    "BusyError",
+    "ClosedByPeer",
+    "ClosedLocally",
+    "ConnectError",
+    "ConnectTimedOut",
+    "Connecting",
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionReset",
+    "Connections",
+    "Drained",
+    "Endpoint",
+    "EndpointError",
+    "Error",
+    "EventLoop",
+    "FramingError",
+    "IdleTooLong",
+    "IncompleteMessage",
+    "ListenError",
+    "MessageTooLong",
+    "MessageTooSlow",
+    "PeerCredentials",
+    "PeerVanished",
+    "Sent",
+    "Server",
+    "Stats",
+    "Switched",
+    "TLSError",
+    "TimedOut",
+    "Timer",
+    "WriteBufferFull",
+    "WriteStalled",
+    "after",
+    "connect",
+    "errors",
+    "every",
+    "framing",
+    "new_event_loop",
+    "run",
+    "serve",
+    "soon",
+]

@@ -1,27 +1,27 @@
 """Every exception that trews raises. What is not here: exceptions of the standard library.
 
-    Error
-    ├── EndpointError            also ValueError: an endpoint that cannot be parsed; shows where
-    ├── ListenError              also OSError: an endpoint that cannot be listened on
-    ├── ConnectError             also ConnectionError: every address tried, and why each failed
-    │   └── ConnectTimedOut      also TimedOut
-    ├── BusyError                a second reader on one connection
-    ├── TimedOut                 also TimeoutError: the connection survives
-    └── ConnectionClosed         why a connection ended, one class a reason
-        ├── ClosedByPeer         clean: the peer said goodbye (FIN)
-        ├── ClosedLocally        clean: this program called close()
-        ├── Switched             clean: another Connection has taken over
-        ├── ConnectionReset      the peer, or something between, broke it off (RST, EPIPE)
-        ├── PeerVanished         no answer to keep-alive probes
-        ├── Aborted              abort(), an error in a callback (__cause__), the end of a grace
-        ├── WriteBufferFull      the peer does not read and write_limit is reached
-        ├── WriteStalled         the peer took no byte for write_timeout or close_timeout
-        ├── IdleTooLong          no byte either way for idle_timeout
-        ├── MessageTooSlow       a message took longer than message_timeout
-        ├── MessageTooLong       a message of more than max_message bytes
-        ├── FramingError         bytes that the framer cannot accept
-        ├── IncompleteMessage    the peer ended in the middle of a message (.partial)
-        └── TLSError             handshake, certificate, truncation
+Error
+├── EndpointError            also ValueError: an endpoint that cannot be parsed; shows where
+├── ListenError              also OSError: an endpoint that cannot be listened on
+├── ConnectError             also ConnectionError: every address tried, and why each failed
+│   └── ConnectTimedOut      also TimedOut
+├── BusyError                a second reader on one connection
+├── TimedOut                 also TimeoutError: the connection survives
+└── ConnectionClosed         why a connection ended, one class a reason
+    ├── ClosedByPeer         clean: the peer said goodbye (FIN)
+    ├── ClosedLocally        clean: this program called close()
+    ├── Switched             clean: another Connection has taken over
+    ├── ConnectionReset      the peer, or something between, broke it off (RST, EPIPE)
+    ├── PeerVanished         no answer to keep-alive probes
+    ├── Aborted              abort(), an error in a callback (__cause__), the end of a grace
+    ├── WriteBufferFull      the peer does not read and write_limit is reached
+    ├── WriteStalled         the peer took no byte for write_timeout or close_timeout
+    ├── IdleTooLong          no byte either way for idle_timeout
+    ├── MessageTooSlow       a message took longer than message_timeout
+    ├── MessageTooLong       a message of more than max_message bytes
+    ├── FramingError         bytes that the framer cannot accept
+    ├── IncompleteMessage    the peer ended in the middle of a message (.partial)
+    └── TLSError             handshake, certificate, truncation
 """
 
 from __future__ import annotations

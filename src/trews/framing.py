@@ -13,6 +13,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import permutations
 from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, Final
@@ -22,20 +23,8 @@ from trews.errors import FramingError, MessageTooLong
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "Decoder",
-    "Delimiter",
-    "Exactly",
-    "Framer",
-    "JSONLines",
-    "Line",
-    "Netstring",
-    "Packed",
-    "Prefixed",
-    "Raw",
-    "Varint",
-    "framer_for",
-]
+__all__ = ["Framer", "Decoder", "Raw", "Exactly", "Delimiter", "Packed", "Line", "JSONLines", "Netstring"]
+__all__ += ["Prefixed", "Varint", "framer_for"]
 
 RAW_MAX: Final = 256 * 1024
 _EXCERPT: Final = 40
@@ -69,7 +58,7 @@ class Decoder:
             than there are) with which another call can succeed or fail.
 
         Raises:
-            MessageTooLong: the payload has more than `limit` bytes, or is bound to.
+            MessageTooLong: the payload has more than `limit` bytes, or will have.
             FramingError: bytes that no message can have there.
         """
         raise NotImplementedError
@@ -79,9 +68,6 @@ class Decoder:
 
         Returns:
             `(message, consumed)`, or None (the default) if they are the beginning of a message that is lost.
-
-        Raises:
-            MessageTooLong, FramingError: as `decode` does.
         """
         return None
 
@@ -136,9 +122,6 @@ def _payload(message: Any) -> bytes:
         raise TypeError(f"a message must be bytes, not {type(message).__name__}{hint}") from None
 
 
-# --- no structure, and fixed sizes ---
-
-
 class _RawDecoder(Decoder):
     def decode(self, buffer: bytearray, scanned: int) -> tuple[bytes, int]:
         size = min(len(buffer), RAW_MAX)
@@ -175,11 +158,7 @@ class _FixedDecoder(Decoder):
 
 @dataclass(frozen=True, slots=True)
 class Exactly(Framer):
-    """Exactly `count` bytes; the shorthand is the number. More than `max_message` is too long at once.
-
-    Raises:
-        TypeError, ValueError: not a number, or a negative one.
-    """
+    """Exactly `count` bytes; the shorthand is the number. More than `max_message` is too long at once."""
 
     count: int
 
@@ -201,11 +180,7 @@ class Exactly(Framer):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Packed(Framer):
-    """A tuple, the fields of a `struct.Struct`; the shorthand is the Struct itself.
-
-    Raises:
-        TypeError, ValueError: not a Struct, or one of no bytes.
-    """
+    """A tuple, the fields of a `struct.Struct`; the shorthand is the Struct itself."""
 
     # Two Structs of one format are not equal, so the format stands for it in comparisons.
     struct: Struct = field(compare=False)
@@ -233,9 +208,6 @@ class Packed(Framer):
             raise ValueError(f"{message!r} does not fit {self!r}: {exc}") from exc
 
 
-# --- messages that end with a mark ---
-
-
 class _Ends:
     """A search for the earliest of some ends; where two of them stop at the same byte the longer is meant.
 
@@ -254,29 +226,29 @@ class _Ends:
 
     def find(self, data: bytes | bytearray, start: int, bound: int) -> tuple[int, int] | None:
         """Where the first end that stops in data[start:bound] starts and stops."""
-        stop = self._find_root(data, start, bound)
-        if stop < 0:
-            return None
-        length = next(len(end) for end in self._ends if data.endswith(end, 0, stop))
-        return stop - length, stop
-
-    def _find_root(self, data: bytes | bytearray, start: int, bound: int) -> int:
         if self._any_root is None:
             at = data.find(self._root, start, bound)
-            return at if at < 0 else at + len(self._root)
-        match = self._any_root.search(data, start, bound)
-        return match.end() if match else -1
+            stop = at + len(self._root)
+        else:
+            match = self._any_root.search(data, start, bound)
+            at, stop = match.span() if match else (-1, -1)
+        if at < 0:
+            return None
+        for end in self._ends:
+            if data.endswith(end, 0, stop):
+                at = stop - len(end)
+                break
+        return at, stop
 
     def possible(self, data: bytearray) -> int:
         """The first index where an end may start of which the rest has not yet arrived."""
-        for at in range(max(0, len(data) - self.longest + 1), len(data)):
-            tail = bytes(data[at:])
-            if any(end.startswith(tail) for end in self._ends):
-                return at
-        return len(data)
+        at = max(0, len(data) - self.longest + 1)
+        while not any(end.startswith(bytes(data[at:])) for end in self._ends):
+            at += 1
+        return at
 
 
-# `encode` of a line uses it every time: 0.3 us instead of 3.
+# `encode` of a line asks for it every time: 0.1 us instead of 2.
 _search_for = lru_cache(_Ends)
 
 
@@ -286,7 +258,7 @@ class _EndedDecoder(Decoder):
     def __init__(
         self,
         ends: tuple[bytes, ...],
-        convert: Callable[[bytes], Any] = bytes,
+        convert: Callable[[bytes], Any],
         keep_end: bool = False,
         final: bool = False,
     ) -> None:
@@ -298,13 +270,11 @@ class _EndedDecoder(Decoder):
     def decode(self, buffer: bytearray, scanned: int) -> tuple[Any, int] | int:
         longest = self._ends.longest
         found = self._ends.find(buffer, max(0, scanned - longest + 1), self.limit + longest)
-        if found is None:
-            if len(buffer) > self.limit and self._ends.possible(buffer) > self.limit:
-                raise _too_long(self.limit, buffer)
+        if found is None and (len(buffer) <= self.limit or self._ends.possible(buffer) <= self.limit):
             return len(buffer) + 1
-        start, stop = found
-        if start > self.limit:
+        if found is None or found[0] > self.limit:
             raise _too_long(self.limit, buffer)
+        start, stop = found
         return self._convert(cut(buffer, 0, stop if self._keep_end else start)), stop
 
     def eof(self, buffer: bytearray) -> tuple[Any, int] | None:
@@ -317,11 +287,7 @@ class _EndedDecoder(Decoder):
 
 @dataclass(frozen=True, slots=True)
 class Delimiter(Framer):
-    """Bytes up to `delimiter`, which is removed; the shorthand is the delimiter itself.
-
-    Raises:
-        TypeError, ValueError: not bytes, or empty.
-    """
+    """Bytes up to `delimiter`, which is removed; the shorthand is the delimiter itself."""
 
     delimiter: bytes
 
@@ -329,7 +295,7 @@ class Delimiter(Framer):
         _check_end(self.delimiter)
 
     def decoder(self) -> Decoder:
-        return _EndedDecoder((self.delimiter,))
+        return _EndedDecoder((self.delimiter,), bytes)
 
     def encode(self, message: Any) -> bytes:
         data = _payload(message)
@@ -350,8 +316,7 @@ class Line(Framer):
         final: the end of the stream also ends a line; otherwise an unterminated line is incomplete.
 
     Raises:
-        TypeError, ValueError: ends that are missing, empty, doubled, or inside one another so that messages
-            would depend on how the stream is chunked; an encoding that moves line ends.
+        TypeError, ValueError: no ends, an empty one, one inside another (`_check_ends`), UTF-16 and its like.
         LookupError: an encoding that Python does not know.
     """
 
@@ -408,13 +373,10 @@ def _check_ends(ends: tuple[bytes, ...]) -> None:
         raise ValueError("a line needs at least one end")
     for end in ends:
         _check_end(end)
-    if len(set(ends)) < len(ends):
-        raise ValueError(f"an end is there twice: {ends!r}")
-    for inner in ends:
-        for outer in ends:
-            at = outer.find(inner) if inner != outer else -1
-            if at >= 0 and at != len(outer) - len(inner):
-                raise ValueError(f"{inner!r} inside {outer!r} would make lines depend on chunking")
+    for inner, outer in permutations(ends, 2):
+        if inner == outer or inner in outer[:-1]:
+            rule = "an end may be part of another only as the end of it, or lines would depend on chunking"
+            raise ValueError(f"{inner!r} in {outer!r}: {rule}")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -443,9 +405,6 @@ class JSONLines(Framer):
         return text.encode() + b"\n"
 
 
-# --- messages that begin with their length ---
-
-
 class _CountedDecoder(Decoder):
     """A length, that many bytes, and a trailer."""
 
@@ -470,9 +429,8 @@ class _CountedDecoder(Decoder):
             return stop
         trailer = buffer[payload_stop:stop]
         if trailer != self.trailer:
-            raise FramingError(
-                f"expected {self.trailer!r} after {length} bytes, got {bytes(trailer)!r}: {_excerpt(buffer)}"
-            )
+            came = f"{bytes(trailer)!r}: {_excerpt(buffer)}"
+            raise FramingError(f"expected {self.trailer!r} after {length} bytes, got {came}")
         return cut(buffer, start, payload_stop), stop
 
     def check(self, length: int) -> None:
@@ -596,9 +554,6 @@ class Varint(Framer):
             length >>= 7
         prefix.append(length)
         return bytes(prefix) + data
-
-
-# --- shorthands ---
 
 
 class _Spent(int):

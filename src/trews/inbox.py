@@ -9,13 +9,12 @@ bytes it asked for are there; `del buffer[:n]` moves the start of a bytearray, c
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, Final
 
 from trews.errors import IncompleteMessage, MessageTooLong
 from trews.framing import RAW_MAX, SPENT, Decoder, Exactly, cut, framer_for
 
-__all__ = ["NEED", "SPENT", "Inbox"]
+__all__ = ["NEED", "SPENT", "Inbox", "is_zero"]
 
 
 class _Need:
@@ -154,7 +153,7 @@ class Inbox:
             IncompleteMessage: the bytes left are no message; it has them, they are gone from here.
             And what `peek` raises.
         """
-        if not self._buffer and not _is_zero(value):
+        if not self._buffer and not is_zero(value):
             return NEED
         message = self.take(value, limit)
         if message is not NEED or not self._buffer:
@@ -230,16 +229,20 @@ class Inbox:
         self._need = self._least
         self._ready = False
         self._message = None
-        # Somebody's own decoder may have no room for it; _wait_for stops that one in the end.
-        with suppress(AttributeError):
+        try:
             self._decoder.limit = limit
+        except AttributeError:
+            pass  # somebody's own decoder with no room for it; _wait_for stops that one in the end
 
     def _wait_for(self, need: int) -> None:
         size = len(self._buffer)
         if need <= size:
             raise ValueError(f"{self._who()} wants {need} bytes and has {size}: it must ask for more")
-        if size > self._limit + _SLACK and not isinstance(self._decoder, Decoder):
-            raise MessageTooLong(f"no message in {size} bytes, max_message is {self._limit}")
+        if not isinstance(self._decoder, Decoder):
+            most = self._limit + _SLACK
+            if size > most:
+                raise MessageTooLong(f"no message in {size} bytes, max_message is {self._limit}")
+            need = min(need, most + 1)
         self._need = need
         self._scanned = size
         self._waiting = True
@@ -270,7 +273,7 @@ class Inbox:
         return f"the decoder of the framer {self._value!r}"
 
 
-def _is_zero(value: Any) -> bool:
+def is_zero(value: Any) -> bool:
     """Whether a message of this framer takes no bytes."""
     count = value.count if isinstance(value, Exactly) else value
     return isinstance(count, int) and count == 0 and count is not SPENT

@@ -268,7 +268,9 @@ class Poller(selectors.BaseSelector):
         key = self._keys.get(fd)
         if key is not None:
             # Whatever is not plainly the one direction concerns both, as in `selectors`.
-            events = (selectors.EVENT_READ if mask & ~WRITE else 0) | (selectors.EVENT_WRITE if mask & ~READ else 0)
+            events = (selectors.EVENT_READ if mask & ~WRITE else 0) | (
+                selectors.EVENT_WRITE if mask & ~READ else 0
+            )
             if events & key.events:
                 ready.append((key, events & key.events))
 

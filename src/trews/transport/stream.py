@@ -31,7 +31,9 @@ from trews.poller import FAILED, READ, WRITE
 logger = asyncio.log.logger
 
 RECV_MIN = 16 * 1024
-RECV_MAX = 256 * 1024  # what one recv may take; a connection that fills its buffer gets twice as much next time
+RECV_MAX = (
+    256 * 1024
+)  # what one recv may take; a connection that fills its buffer gets twice as much next time
 PIECES_A_SEND = 64  # buffers handed to one sendmsg
 SALVAGE = 16  # recvs after a failed send: what the peer said before it left is delivered
 
@@ -67,6 +69,7 @@ class StreamCore:
         "paused",
         "poller",
         "recv",
+        "refuse",
         "send",
         "sent_at",
         "size",
@@ -77,7 +80,9 @@ class StreamCore:
         "waiting",
     )
 
-    def __init__(self, sock: Any, poller: Poller, loop: asyncio.AbstractEventLoop, face: StreamTransport) -> None:
+    def __init__(
+        self, sock: Any, poller: Poller, loop: asyncio.AbstractEventLoop, face: StreamTransport
+    ) -> None:
         self.sock = sock
         self.fd: int = sock.fileno()
         self.recv: Callable[[int], bytes] = sock.recv
@@ -102,6 +107,7 @@ class StreamCore:
         self.empty_waiter: asyncio.Future[None] | None = None
         # Set while a write is not simply a write: it is given the data instead.
         self.gate: Callable[[bytes], None] | None = None
+        self.refuse: Callable[[bytes], None] = face._dropped  # the gate after the end
         # Asked before more is added to a backlog; told that there is one.
         self.admit: Callable[[], bool] | None = None
         self.backlogged: Callable[[], None] = face._maybe_pause_protocol
@@ -206,8 +212,7 @@ class StreamCore:
             return
         size = len(data)
         self.total_out += size
-        if count:
-            self.sent_at = self.poller.tick
+        self.sent_at = self.poller.tick
         if count != size:
             self.offset = count
             self.waiting = size - count
@@ -269,7 +274,7 @@ class StreamCore:
         if self.state != OPEN or self.eof_wanted:
             return
         self.eof_wanted = True
-        self.gate = _after_eof
+        self.gate = self.refuse
         if not self.buffer:
             self.shut_writing()
 
@@ -284,7 +289,7 @@ class StreamCore:
     def close(self) -> None:
         if self.state == OPEN:
             self.state = CLOSING
-            self.gate = self.face._dropped
+            self.gate = self.refuse
             if self.buffer:
                 self.watch()
             else:
@@ -327,9 +332,10 @@ class StreamCore:
         self.loop.call_soon(self.face._call_connection_lost, exc)
 
     def drop_output(self, exc: BaseException | None) -> None:
+        self.total_out -= self.waiting
         self.buffer.clear()
         self.offset = self.waiting = 0
-        self.gate = self.face._dropped
+        self.gate = self.refuse
         if self.empty_waiter is not None and not self.empty_waiter.done():
             self.empty_waiter.set_exception(exc or ConnectionError("Connection is closed by peer"))
 
@@ -376,7 +382,9 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
         self._sock_fd: int = sock.fileno()
         self._server = server
         self._drops = 0
-        self._extra.setdefault("socket", trsock.TransportSocket(sock) if isinstance(sock, socket.socket) else sock)
+        self._extra.setdefault(
+            "socket", trsock.TransportSocket(sock) if isinstance(sock, socket.socket) else sock
+        )
         self._extra.setdefault("sockname", _name(sock.getsockname))
         self._extra.setdefault("peername", _name(sock.getpeername))
         self.core = StreamCore(sock, poller, loop, self)

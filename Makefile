@@ -1,0 +1,34 @@
+# make check   static: format, lint, types, layers, mirror, names, links, sizes (make -k check: all, though one fails)
+# make test    the fast set, at most three minutes
+# make demo    a chat to join by telnet
+# make long    what takes hours; never in CI
+
+PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
+
+TOOLS = check_layers check_mirror check_names check_links sizes
+
+.PHONY: check format lint types $(TOOLS) test demo long
+
+check: format lint types $(TOOLS)
+
+format:
+	$(PYTHON) -m ruff format --check .
+
+lint:
+	$(PYTHON) -m ruff check .
+
+types:
+	$(PYTHON) -m mypy
+
+$(TOOLS):
+	$(PYTHON) tools/$@.py
+
+test:
+	$(PYTHON) -m pytest
+
+demo:
+	$(PYTHON) -c 'import sys; from trews.cli import main; sys.argv[0] = "trews"; sys.exit(main())' demo
+
+# Every property with a hundred thousand examples, new ones on every run, and no limit of time.
+long:
+	HYPOTHESIS_PROFILE=long $(PYTHON) -m pytest --slow -o timeout=0

@@ -1,0 +1,76 @@
+"""Clients: `connect` makes one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from trews.connection import Connection
+from trews.endpoint import Endpoint
+from trews.errors import ConnectError, sentence
+from trews.handler import connection_class
+from trews.transport.attach import attach
+from trews.transport.connector import open_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+class Connecting:
+    """What `connect` returns: await it for the connection, or use it as `async with`, which closes it too."""
+
+    def __init__(self, endpoint: Any, cls: type[Connection]) -> None:
+        self._endpoint = Endpoint.parse(endpoint)
+        self._class = cls
+        self._connection: Connection | None = None
+
+    def __await__(self) -> Generator[Any, None, Connection]:
+        return self._open().__await__()
+
+    async def _open(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        connection = self._class()
+        sock, address = await open_stream(self._endpoint, loop)
+        made = connection._made = loop.create_future()
+
+        def failed(exc: BaseException) -> None:
+            if not made.done():
+                made.set_exception(
+                    ConnectError(self._endpoint.shown, [(self._endpoint.shown, sentence(exc))])
+                )
+
+        attach(loop, sock, connection, address, failed)
+        await made
+        return connection
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self
+        return self._connection
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        if exc_type is not None and issubclass(exc_type, asyncio.CancelledError):
+            connection.abort()
+        else:
+            connection.close()
+        await connection.wait_closed()
+
+
+def connect(endpoint: Any, handler: Any = Connection, **settings: Any) -> Connecting:
+    """Connect to an endpoint: `conn = await connect(...)`, or `async with connect(...) as conn`.
+
+    Args:
+        endpoint: `"localhost:4040"`, `"tcp:[::1]:4040"`, `"unix:/run/x.sock"`, … (see Endpoint).
+        handler: the `Connection` subclass of this end, or an `async` function of the connection.
+        settings: settings of the connection.
+
+    Returns:
+        What gives the connection when awaited. `on_connect` has been called then.
+
+    Raises:
+        EndpointError, TypeError: at once, for a bad endpoint, handler or setting.
+        ConnectError, ConnectTimedOut: when awaited.
+    """
+    return Connecting(endpoint, connection_class(handler, settings))

@@ -1,0 +1,414 @@
+"""Connection: one end of a byte stream, as callbacks, as coroutines, or both.
+
+This is what users subclass and call. What happens when is decided in `lifecycle`; what waits is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from trews.errors import (
+    Aborted,
+    BusyError,
+    ClosedByPeer,
+    ClosedLocally,
+    ConnectionClosed,
+    Error,
+    MessageTooLong,
+    TimedOut,
+)
+from trews.framing import Framer, framer_for
+from trews.inbox import NEED, SPENT, is_zero
+from trews.lifecycle import Consumer, Lifecycle, Phase, Reader
+from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class
+from trews.transport.stream import StreamTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
+
+logger = logging.getLogger("trews")
+
+_NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
+_UNYIELDED = 64 * KIB  # bytes that a peer may take at once before `drain` lets the others run
+_ids = itertools.count(1)
+
+
+class PeerCredentials(NamedTuple):
+    """Who is at the other end of a Unix socket."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+class _Setting:
+    """Stands for "what the setting says" where None has a meaning."""
+
+    def __repr__(self) -> str:
+        return "<the setting>"
+
+
+SETTING = _Setting()
+
+
+class Sent:
+    """What `send` returns: awaiting it waits until the peer keeps up (`drain`). It may be thrown away."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._connection.drain().__await__()
+
+
+class Connection(Lifecycle):
+    """One end of a byte stream. Subclass it and override the callbacks, or await `read` and `send`.
+
+    Settings are the class attributes below; a subclass overrides them, an instance assigns them, and `Server`,
+    `serve` and `connect` take them as keywords. Callbacks are plain or `async`, and never overlap.
+
+    Attributes:
+        id: a number of its own in this process.
+        server: the `Server` that accepted it; None for a client.
+        remote_address, local_address: `(host, port)`, or the path of a Unix socket.
+        tls: None on a plain connection.
+        opened_at: seconds since the epoch.
+    """
+
+    framer: Any = None
+    max_message: int = DEFAULTS["max_message"]
+    read_high: int = DEFAULTS["read_high"]
+    message_timeout: float | None = DEFAULTS["message_timeout"]
+    idle_timeout: float | None = DEFAULTS["idle_timeout"]
+    write_high: int = DEFAULTS["write_high"]
+    write_low: int = DEFAULTS["write_low"]
+    write_limit: int = DEFAULTS["write_limit"]
+    write_timeout: float | None = DEFAULTS["write_timeout"]
+    close_timeout: float | None = DEFAULTS["close_timeout"]
+    half_close: bool = DEFAULTS["half_close"]
+
+    id: int
+    tls: Any
+
+    def __init_subclass__(cls, *, derived: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_class(cls, CALLBACKS, DEFAULTS)
+        if cls.on_read is not Connection.on_read:
+            cls._consumer = Consumer.ON_READ
+        elif not derived:  # a subclass that only adds settings keeps what its base does
+            cls._consumer = Consumer.NOBODY
+        cls._overrides_write = cls.write is not Connection.write
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Here and not in __init__: a subclass that forgets super().__init__() does no harm.
+        self = super().__new__(cls)
+        self.id = next(_ids)
+        self.server = self.remote_address = self.local_address = self.tls = None
+        self.opened_at = 0.0
+        self._unyielded = 0
+        self._prepare()
+        return self
+
+    # -- callbacks, to be overridden
+
+    def on_connect(self) -> Any:
+        """The connection is there."""
+
+    def on_read(self, message: Any) -> Any:
+        """A message has come, as `framer` cuts it. (Without this, messages wait for `read()`.)"""
+
+    def on_eof(self) -> Any:
+        """The peer will send no more. Unless `half_close`, the connection is closed when this has returned."""
+
+    def on_close(self, reason: ConnectionClosed) -> Any:
+        """The connection has ended. Called exactly once for each `on_connect`."""
+
+    def on_full(self) -> None:
+        """More than `write_high` bytes wait for the peer. Plain functions only."""
+
+    def on_drain(self) -> None:
+        """No more than `write_low` bytes wait, after `on_full`. Plain functions only."""
+
+    def on_stop(self) -> Any:
+        """The server is stopping. The default closes; an async one may take as long as the grace."""
+        self._shut(ClosedLocally("the server is stopping"))
+
+    def on_error(self, exc: BaseException) -> Any:
+        """A callback, handler or spawned task raised `exc`; the connection is aborted after this.
+
+        The default tells the server's `on_error`, which logs; a client's is logged here.
+        """
+        if self.server is not None:
+            return self.server.on_error(self, exc)
+        logger.error("%r: its code failed, the connection is aborted", self, exc_info=exc)
+        return None
+
+    # -- what is known
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes received so far."""
+        return self._bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes handed to the operating system so far."""
+        if self._phase is _NEW:
+            return 0
+        transport = self._transport
+        if isinstance(transport, StreamTransport):
+            return transport.core.total_out - transport.core.waiting
+        return self._accepted_out - (transport.get_write_buffer_size() if self._phase <= _FLUSHING else 0)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent any more: closing counts."""
+        return self._phase > _OPEN
+
+    @property
+    def reason(self) -> ConnectionClosed | None:
+        """Why the connection ended, None while it has not."""
+        return self._reason
+
+    @property
+    def peer_credentials(self) -> PeerCredentials | None:
+        """Process, user and group at the other end of a Unix socket; None elsewhere and after the end."""
+        sock = self._transport.get_extra_info("socket") if self._phase is not _NEW else None
+        option = getattr(socket, "SO_PEERCRED", None)
+        if sock is None or option is None or getattr(sock, "family", None) != socket.AF_UNIX:
+            return None
+        try:
+            return PeerCredentials(*struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, 12)))
+        except OSError:
+            return None
+
+    def __repr__(self) -> str:
+        state = self._phase.name.lower()
+        if self._reason is not None:
+            state += f" ({type(self._reason).__name__})"
+        where = f"{_show(self.local_address)} - {_show(self.remote_address)} " if self._phase else ""
+        return f"<{type(self).__name__} #{self.id} {where}{state} in={self.bytes_in} out={self.bytes_out}>"
+
+    # -- writing
+
+    def write(self, data: Any) -> None:
+        """Send bytes. Never blocks, never partial; what the peer does not take at once waits.
+
+        Args:
+            data: bytes, bytearray or memoryview; it may be changed afterwards.
+
+        Raises:
+            TypeError: `data` is not bytes-like.
+            ClosedLocally: after `close()` or `close_write()` of one's own. If the peer or the network ended the
+                connection, nothing is raised and the data is dropped.
+        """
+        self._raw_write(data)
+
+    def send(self, message: Any) -> Sent:
+        """Encode a message with `framer` and write it. Await what it returns to let a slow peer keep up.
+
+        Raises:
+            TypeError, ValueError: the framer cannot encode `message`.
+        """
+        framer = self.framer
+        encode = framer.encode if isinstance(framer, Framer) else framer_for(framer).encode
+        self.write(encode(message))
+        return Sent(self)
+
+    # -- reading
+
+    def pause_reading(self) -> None:
+        """Take nothing from the peer, and deliver nothing, until `resume_reading()`. Idle time stands still."""
+        self._is_paused = True
+        if self._phase is _OPEN:
+            self._regulate()
+
+    def resume_reading(self) -> None:
+        """End `pause_reading()`; what has arrived is delivered in the next turn."""
+        if self._is_paused:
+            self._is_paused = False
+            if self._phase is _OPEN:
+                self._deadlines.heard()
+                self._pump_soon()
+
+    # -- ends
+
+    def close(self) -> None:
+        """Send what is waiting, say goodbye, and end. What still comes from the peer is thrown away."""
+        if self._phase is _NEW:
+            raise Error(f"{self!r} is not connected yet")
+        self._is_closed_by_user = True
+        self._shut(ClosedLocally())
+
+    def abort(self) -> None:
+        """End now: what is waiting is dropped, the peer gets a reset, running handlers are cancelled."""
+        if self._phase is _NEW:
+            raise Error(f"{self!r} is not connected yet")
+        self._drop(Aborted())
+
+    def close_write(self) -> None:
+        """Tell the peer that nothing more will come, and go on reading (half-close)."""
+        if self._phase is not _OPEN or self._is_write_closed:
+            return
+        self._is_write_closed = True
+        self._transport.write_eof()
+        if self._is_eof_told:
+            self._pump_soon()  # both directions are shut now
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine as a task that is cancelled when the connection ends. Its error is the connection's."""
+        if self._phase not in (_OPEN, _FLUSHING):
+            coroutine.close()
+            raise self._closed(self._reason) if self._reason else Error(f"{self!r} is not connected yet")
+        task = self._loop.create_task(coroutine, context=self._context)
+        self._keep(task)
+        return task
+
+    # -- waiting
+
+    async def read(self, framer: Any = SETTING, timeout: float | None = None) -> Any:
+        """Wait for the next message.
+
+        Args:
+            framer: how to cut this one message; the setting by default.
+            timeout: seconds to wait at most.
+
+        Returns:
+            The message, as the framer makes it.
+
+        Raises:
+            ClosedByPeer: the peer has ended, and every message was read.
+            IncompleteMessage: it ended in the middle of one.
+            ConnectionClosed: any other reason for which the connection ended.
+            TimedOut: `timeout` ran out; no byte is lost and the connection is open.
+            BusyError: another `read()` is waiting.
+        """
+        if self._reader is not None:
+            raise BusyError(f"another read() is waiting on {self!r}; a connection has one reader at a time")
+        self._reader = reader = Reader(self.framer if framer is SETTING else framer)
+        timer = None
+        try:
+            while (message := self._read_now(reader)) is NEED:
+                if reader.is_timed_out:
+                    raise TimedOut(f"no message came within {timeout:g} s")
+                if timer is None and timeout is not None:
+                    timer = self._loop.call_later(timeout, reader.time_out)
+                reader.waiter = self._loop.create_future()
+                self._regulate()
+                await reader.waiter
+        finally:
+            self._reader = None
+            if timer is not None:
+                timer.cancel()
+            self._after_read()
+        if framer is SETTING and not message and is_zero(reader.framer):
+            self.framer = SPENT
+        return message
+
+    def _read_now(self, reader: Reader) -> Any:
+        """The next message for a `read()`, NEED if it must wait; raises if none can come."""
+        if self._phase is _NEW:
+            raise Error(f"{self!r} is not connected yet")
+        if self._phase is _OPEN or self._delivers_rest:
+            try:
+                message = self._take(reader.framer)
+            except ConnectionClosed as exc:
+                self._break(exc)
+                raise self._closed(exc) from exc.__cause__
+            if message is not NEED:
+                return message
+            if self._is_eof:
+                raise self._closed(ClosedByPeer())
+            if self._phase is _OPEN:
+                if self._is_at_stop():
+                    raise self._closed(ClosedByPeer("the server is stopping"))
+                return NEED
+        raise self._closed(self._reason)
+
+    def _after_read(self) -> None:
+        """What was held back for the reader may go on."""
+        if self._phase is _OPEN and not self._is_eof and not len(self._inbox):
+            self._regulate()
+        elif self._phase in (_OPEN, _DOWN):
+            self._pump_soon()
+
+    async def read_all(self, limit: int = 16 * KIB * KIB) -> bytes:
+        """Everything that the peer sends until its end, as bytes.
+
+        Raises:
+            MessageTooLong: it is more than `limit` bytes.
+            ConnectionClosed: the connection ended other than by the peer's goodbye.
+        """
+        pieces = []
+        room = limit
+        while True:
+            try:
+                piece = await self.read(framer=None)
+            except ClosedByPeer:
+                return b"".join(pieces)
+            room -= len(piece)
+            if room < 0:
+                reason = MessageTooLong(f"the peer sent more than the limit of {limit} bytes")
+                self._break(reason)
+                raise self._closed(reason)
+            pieces.append(piece)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self.read()
+        except ConnectionClosed as exc:
+            if exc.is_clean:
+                raise StopAsyncIteration from None
+            raise
+
+    async def drain(self) -> None:
+        """Wait until no more than `write_low` bytes wait for the peer, if more than `write_high` do.
+
+        Raises:
+            ConnectionClosed: the reason, if the connection has ended.
+        """
+        while True:
+            if self._phase > _FLUSHING:
+                raise self._closed(self._reason)
+            if not self._is_full:
+                break
+            waiter = self._loop.create_future()
+            self._drainers.append(waiter)
+            await waiter
+        # A peer that takes everything at once must not keep the others from running.
+        sent = self.bytes_out
+        if sent - self._unyielded > _UNYIELDED:
+            self._unyielded = sent
+            await asyncio.sleep(0)
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended and `on_close` has returned.
+
+        In the connection's own callbacks and handler, which `on_close` waits for: until the last byte is sent
+        or lost.
+        """
+        if self._phase is _NEW:
+            raise Error(f"{self!r} is not connected yet")
+        task = asyncio.current_task()
+        is_own = task is self._task or task in self._spawned
+        while not (self._phase > _FLUSHING if is_own else self._is_ended):
+            waiter = self._loop.create_future()
+            (self._down_waiters if is_own else self._end_waiters).append(waiter)
+            await waiter
+
+
+def _show(address: Any) -> str:
+    if isinstance(address, tuple):
+        host, port = address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(address) if address else "?"

@@ -1,0 +1,95 @@
+"""Looking at connections while they run: traffic as a hexdump, calls from the wrong thread.
+
+Both put wrappers on the one connection that they look at; the others pay nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from trews.transport.stream import StreamTransport
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from trews.lifecycle import Lifecycle
+
+is_tracing = os.environ.get("TREWS_TRACE", "") not in ("", "0")
+
+_OWN_THREAD = ("write", "send", "close", "abort", "close_write", "pause_reading", "resume_reading", "spawn")
+
+
+def start_tracing() -> None:
+    """Print the traffic of every connection made from now on, as TREWS_TRACE=1 does."""
+    global is_tracing
+    is_tracing = True
+
+
+def check_threads(connection: Any) -> None:
+    """Have the methods of a connection refuse calls from other threads (debug mode)."""
+    own = threading.get_ident()
+    for name in _OWN_THREAD:
+        setattr(connection, name, _checked(name, getattr(connection, name), own))
+
+
+def _checked(name: str, method: Callable[..., Any], own: int) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != own:
+            raise RuntimeError(
+                f"{name}() was called from another thread; use trews.call_from_thread(connection.{name}, ...)"
+            )
+        return method(*args, **kwargs)
+
+    return call
+
+
+def trace(connection: Lifecycle, transport: asyncio.BaseTransport) -> None:
+    """Print to stderr what this connection sends and receives."""
+    write, received, eof, lost = (
+        connection.write,
+        connection.data_received,
+        connection.eof_received,
+        connection.connection_lost,
+    )
+
+    def traced_write(data: Any) -> None:
+        _print(f"{connection!r} sends {len(data)} bytes", bytes(data) if not isinstance(data, str) else b"")
+        write(data)
+
+    def traced_received(data: bytes) -> None:
+        _print(f"{connection!r} receives {len(data)} bytes", data)
+        received(data)
+
+    def traced_eof() -> bool:
+        _print(f"{connection!r} receives the end", b"")
+        return eof()
+
+    def traced_lost(exc: BaseException | None) -> None:
+        _print(f"{connection!r} is lost: {exc!r}", b"")
+        lost(exc)
+
+    connection.write = traced_write
+    connection.data_received = traced_received  # type: ignore[method-assign]
+    connection.eof_received = traced_eof  # type: ignore[method-assign]
+    connection.connection_lost = traced_lost  # type: ignore[method-assign]
+    if isinstance(transport, StreamTransport):
+        transport.set_protocol(connection)  # which looks them up
+    _print(f"{connection!r} is made", b"")
+
+
+def _print(headline: str, data: bytes) -> None:
+    print(headline, *hexdump(data), sep="\n", file=sys.stderr, flush=True)
+
+
+def hexdump(data: bytes) -> list[str]:
+    """Lines of offset, sixteen bytes in hexadecimal, and the same as characters where they are printable."""
+    lines = []
+    for offset in range(0, len(data), 16):
+        row = data[offset : offset + 16]
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        lines.append(f"  {offset:08x}  {row.hex(' '):<47}  {text}")
+    return lines

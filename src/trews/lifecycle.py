@@ -1,0 +1,707 @@
+"""The life of a connection, from its transport's first word to `on_close`: all that decides, nothing that waits.
+
+    NEW ──> OPEN ──close, EOF, deadline──> FLUSHING ──sent, FIN──> DOWN ──its code has returned──> CLOSED
+             └──────lost, aborted─────────────┴───────────────────^          (and on_close is called)
+
+`Lifecycle` is the `asyncio.Protocol` under `Connection`. Input waits in an `Inbox`, and `_pump` is the one place
+that hands it out, one event after the other: messages, EOF, the close. It stops while an async callback runs,
+while a `read()` waits, and while the user has paused. Nothing here is called by users; they call `Connection`.
+
+Callbacks run in the connection's own context, which is not re-entrant. So they are called from the loop only:
+what users call (`close`, `resume_reading`, …) never calls back, but asks for a turn (`call_soon`).
+(Past 400 lines: one state machine, whose parts would have to share all of its state.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+import inspect
+import logging
+import socket
+import struct
+import sys
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trews import debugging
+from trews.deadlines import Deadlines
+from trews.errors import (
+    Aborted,
+    ClosedByPeer,
+    ClosedLocally,
+    ConnectionClosed,
+    Error,
+    WriteBufferFull,
+    closed_by,
+)
+from trews.inbox import NEED, SPENT, Inbox, is_zero
+from trews.transport.linger import Linger
+from trews.transport.stream import StreamTransport, as_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+logger = logging.getLogger("trews")
+
+_EAGER = sys.version_info >= (3, 12)
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
+
+
+class Phase(enum.IntEnum):
+    """Where a connection is in its life; see the picture above."""
+
+    NEW = 0
+    OPEN = 1
+    FLUSHING = 2
+    DOWN = 3
+    CLOSED = 4
+
+
+_NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
+
+
+class Consumer(enum.IntEnum):
+    """Who takes messages that no `read()` waits for."""
+
+    ON_READ = 0
+    READ = 1  # nobody: they are kept for the next read()
+    NOBODY = 2  # thrown away
+
+
+class Reader:
+    """A `read()` in progress. Its future only signals; the message is taken in the reader's own step."""
+
+    __slots__ = ("framer", "is_timed_out", "waiter")
+
+    def __init__(self, framer: Any) -> None:
+        self.framer = framer
+        self.waiter: asyncio.Future[None] | None = None
+        self.is_timed_out = False
+
+    def time_out(self) -> None:
+        self.is_timed_out = True
+        self.wake()
+
+    def wake(self) -> None:
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    @property
+    def is_waiting(self) -> bool:
+        return self.waiter is not None and not self.waiter.done()
+
+
+class Lifecycle(asyncio.Protocol):
+    """What happens to a connection, and in which order its callbacks learn of it."""
+
+    # Settings, callbacks and methods of Connection that are used here.
+    framer: Any
+    max_message: int
+    read_high: int
+    message_timeout: float | None
+    idle_timeout: float | None
+    write_high: int
+    write_low: int
+    write_limit: int
+    write_timeout: float | None
+    close_timeout: float | None
+    half_close: bool
+    on_connect: Callable[[], Any]
+    on_read: Callable[[Any], Any]
+    on_eof: Callable[[], Any]
+    on_close: Callable[[Any], Any]
+    on_error: Callable[[BaseException], Any]
+    write: Callable[[Any], None]
+    bytes_out: Any
+
+    server: Any
+    remote_address: Any
+    local_address: Any
+    opened_at: float
+
+    _consumer: ClassVar[Consumer] = Consumer.READ
+    _closes_after_connect: ClassVar[bool] = False  # a handler function: its return ends the connection
+    _overrides_write: ClassVar[bool] = False
+
+    def _prepare(self) -> None:
+        """The state of a connection that is not connected yet."""
+        self._phase = _NEW
+        self._reason: ConnectionClosed | None = None
+        self._inbox = Inbox()
+        self._bytes_in = 0
+        self._accepted_out = 0  # by write, on transports that do not count themselves
+        self._task: asyncio.Task[Any] | None = None  # the callback that holds back the next
+        self._spawned: set[asyncio.Task[Any]] = set()
+        self._reader: Reader | None = None
+        self._drainers: list[asyncio.Future[None]] = []
+        self._down_waiters: list[asyncio.Future[None]] = []
+        self._end_waiters: list[asyncio.Future[None]] = []
+        self._made: asyncio.Future[None] | None = None  # connect() waits for it
+        self._linger: Linger | None = None
+        self._is_pumping = self._is_pump_due = False
+        self._is_connecting = False  # on_connect has not returned
+        self._is_eof = self._is_eof_told = False
+        self._is_paused = False  # by the user
+        self._is_reading = True  # as far as the transport knows
+        self._is_full = False
+        self._is_closed_by_user = False
+        self._is_write_closed = False
+        self._is_draining = False
+        self._delivers_rest = False  # lost: what arrived before is still handed out
+        self._is_ended = False
+        self._limits = (-1, -1)
+        self._raw_write: Callable[[Any], None] = self._write_unconnected
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent and received."""
+        return self._phase is _OPEN
+
+    @property
+    def is_flushing(self) -> bool:
+        """Whether it is closing and the last bytes are on their way."""
+        return self._phase is _FLUSHING
+
+    # -- what the transport tells (asyncio.Protocol)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+        self._transport: Any = transport
+        self._context = contextvars.copy_context()
+        self._deadlines = Deadlines(self, loop)
+        self.opened_at = time.time()
+        self.remote_address = _address(transport.get_extra_info("peername"))
+        self.local_address = _address(transport.get_extra_info("sockname"))
+        self._bind_write(transport)
+        if loop.get_debug():
+            debugging.check_threads(self)
+        self._phase = _OPEN
+        if debugging.is_tracing:
+            debugging.trace(self, transport)
+        if self.server is not None:
+            self.server._opened(self)
+        self._is_connecting = True
+        if self._deliver(self.on_connect):
+            self._connected()
+        self._pump()
+        if self._made is not None:
+            if self._made.cancelled():  # nobody waits for it any more
+                self._drop(Aborted("connecting was cancelled"))
+            elif not self._made.done():
+                self._made.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes_in += len(data)
+        self._deadlines.heard()
+        if self._phase is not _OPEN:
+            return  # closing: thrown away
+        if (
+            self.framer is None
+            and self._consumer is Consumer.ON_READ
+            and self._task is None
+            and self._reader is None
+            and not (self._is_paused or self._is_pumping or len(self._inbox))
+        ):
+            # The plain case, without a detour through the inbox.
+            self._is_pumping = True
+            try:
+                self._deliver(self.on_read, data)
+            finally:
+                self._is_pumping = False
+        else:
+            self._inbox.feed(data)
+        self._pump()
+
+    def eof_received(self) -> bool:
+        self._is_eof = True
+        self._pump()
+        return True  # the transport stays open: what is closed when is decided here
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._phase <= _FLUSHING:
+            was_open = self._phase is _OPEN
+            if exc is None and was_open and not self._is_eof:
+                exc = Aborted("the transport was closed under the connection")
+            if exc is not None or was_open:
+                self._set_reason(closed_by(exc))
+            self._delivers_rest = was_open
+            self._go_down()
+        self._release()
+        self._pump()
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+        if self._phase is _OPEN:
+            self._loop.call_soon(self._notify, "on_full")
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        _wake(self._drainers)
+        if self._phase is _OPEN:
+            self._loop.call_soon(self._notify, "on_drain")
+        elif self._phase is _FLUSHING:
+            self._loop.call_soon(self._flushed)
+
+    # -- output
+
+    def _bind_write(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, StreamTransport):
+            self._raw_write = self._write_foreign
+            return
+        core = transport.core
+        core.refuse = self._refuse_write
+        core.admit = self._admit_more
+        core.backlogged = self._backlogged
+        self._raw_write = core.write
+        if not self._overrides_write:
+            self.write = core.write  # one call less a write
+
+    def _write_unconnected(self, data: Any) -> None:
+        raise Error(f"{self!r} is not connected yet; write in on_connect or later")
+
+    def _write_foreign(self, data: Any) -> None:
+        """`write` on a transport that is not ours."""
+        if type(data) is not bytes:
+            data = as_bytes(data)
+        if self._phase is not _OPEN or self._is_write_closed:
+            self._refuse_write(data)
+            return
+        if not data or not self._admit_more():
+            return
+        transport = self._transport
+        transport.write(data)
+        self._accepted_out += len(data)
+        self._deadlines.sent()
+        if transport.get_write_buffer_size():
+            self._backlogged()
+
+    def _refuse_write(self, data: bytes) -> None:
+        """A write after the end: the user's own mistake raises, anything else drops."""
+        if self._is_closed_by_user or self._is_write_closed:
+            raise self._closed(ClosedLocally("write() after this program closed the connection"))
+
+    def _admit_more(self) -> bool:
+        """Whether a write may be added to what waits. If not, the connection has been ended."""
+        waiting = self._transport.get_write_buffer_size()
+        if waiting <= self.write_limit:
+            return True
+        self._drop(
+            WriteBufferFull(
+                f"the peer does not read: {waiting} bytes wait, write_limit is {self.write_limit}"
+            )
+        )
+        return False
+
+    def _backlogged(self) -> None:
+        """A write has left bytes waiting."""
+        limits = (self.write_high, min(self.write_low, self.write_high))
+        transport = self._transport
+        if limits != self._limits:
+            self._limits = limits
+            transport.set_write_buffer_limits(*limits)
+        elif isinstance(transport, StreamTransport):
+            transport._maybe_pause_protocol()
+        self._deadlines.watch_stall(self.write_timeout)
+
+    # -- handing out events
+
+    def _pump(self) -> None:
+        """Hand out what is due, in order, until something must be waited for."""
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            if self._reader is not None:
+                self._signal(self._reader)
+            else:
+                while self._task is None and self._step():
+                    pass
+        finally:
+            self._is_pumping = False
+        if self._phase is _OPEN:
+            self._regulate()
+
+    def _step(self) -> bool:
+        """Hand out one event. False if there is none, or none before something else has happened."""
+        phase = self._phase
+        if phase is _OPEN or (phase is _DOWN and self._delivers_rest):
+            if self._reader is not None or (self._is_paused and phase is _OPEN):
+                return False
+            if self._delivers_to_on_read():
+                message = self._next_message()
+                if message is not NEED:
+                    self._deliver(self.on_read, message)
+                    return True
+            elif self._consumer is Consumer.NOBODY:
+                self._inbox.clear()
+            elif len(self._inbox) and phase is _OPEN:
+                return False  # kept for read()
+            if self._phase is not phase:
+                return True  # the message was refused
+            if self._is_eof:
+                return self._step_eof(phase)
+        if phase is _DOWN and not self._spawned:
+            self._finish()
+        return False
+
+    def _step_eof(self, phase: Phase) -> bool:
+        if not self._is_eof_told:
+            self._is_eof_told = True
+            self._deliver(self.on_eof)
+            return True
+        if phase is _OPEN and (self._is_write_closed or not self.half_close):
+            self._shut(ClosedByPeer())
+        elif phase is _DOWN and not self._spawned:
+            self._finish()
+        return False
+
+    def _delivers_to_on_read(self) -> bool:
+        return self._consumer is Consumer.ON_READ or "on_read" in self.__dict__
+
+    def _signal(self, reader: Reader) -> None:
+        """Wake the waiting `read()` if there is something for it."""
+        if not reader.is_waiting:
+            return
+        if self._phase is _OPEN and not self._is_eof and not self._is_at_stop():
+            try:
+                if not self._inbox.peek(reader.framer, self.max_message):
+                    return
+            except Exception:
+                pass  # the reader takes it and gets the error where it belongs
+        reader.wake()
+
+    def _is_at_stop(self) -> bool:
+        """A handler of a draining server, at the boundary of a message."""
+        return self._is_draining and self._closes_after_connect and not len(self._inbox)
+
+    def _next_message(self) -> Any:
+        """The next message for `on_read`, or NEED."""
+        framer = self.framer
+        try:
+            message = self._take(framer)
+        except ConnectionClosed as exc:
+            self._break(exc)
+            return NEED
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:  # of a user's framer, or a framer that is none
+            self._failed(exc)
+            return NEED
+        if message is not NEED and not message and is_zero(framer):
+            self.framer = SPENT  # b"" once for each time that 0 is assigned
+        return message
+
+    def _take(self, framer: Any) -> Any:
+        if self._is_eof:
+            return self._inbox.finish(framer, self.max_message)
+        return self._inbox.take(framer, self.max_message)
+
+    def _break(self, exc: ConnectionClosed) -> None:
+        """The peer sent what the framer refuses, or ended in the middle."""
+        self._inbox.clear()
+        self._shut(exc)
+
+    # -- running the user's code
+
+    def _deliver(self, callback: Callable[..., Any], *args: Any) -> bool:
+        """Call one of the callbacks that never overlap. True if it has returned well."""
+        try:
+            result = self._context.run(callback, *args)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:
+            self._failed(exc)
+            return False
+        if result is None or not inspect.isawaitable(result):
+            return True
+        task = self._start(result)
+        if task.done():
+            return self._outcome(task)
+        self._task = task
+        task.add_done_callback(self._task_done)
+        return False
+
+    def _start(self, result: Awaitable[Any]) -> asyncio.Task[Any]:
+        """A task in the connection's context. Only called where that is not entered, so it may run at once."""
+        coroutine = result if inspect.iscoroutine(result) else _wait_for(result)
+        if _EAGER:
+            return asyncio.Task(coroutine, loop=self._loop, context=self._context, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+        return self._loop.create_task(coroutine, context=self._context)
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        if self._task is not task:
+            return  # left behind
+        self._task = None
+        if self._phase is _CLOSED:
+            self._close_returned(task)
+            return
+        if self._outcome(task) and self._is_connecting:
+            self._connected()
+        self._pump()
+
+    def _outcome(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a callback, handler or spawned task ended well; if not, its connection is aborted."""
+        if task.cancelled():
+            if self._phase <= _FLUSHING:
+                self._drop(Aborted("the handler was cancelled"))
+            return False
+        exc = task.exception()
+        if exc is None or (isinstance(exc, ConnectionClosed) and exc.connection is self):
+            return True
+        self._failed(exc)
+        return False
+
+    def _connected(self) -> None:
+        """`on_connect` has returned."""
+        self._is_connecting = False
+        if self._closes_after_connect:
+            self._shut(ClosedLocally("its handler returned"))
+
+    def _failed(self, exc: BaseException) -> None:
+        """User code raised: it is told, and the connection ends, so that no peer is left hanging."""
+        result = None
+        try:
+            result = self._context.run(self.on_error, exc)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            logger.exception("%r: on_error failed while it was told of %r", self, exc)
+        reason = Aborted(f"the connection's own code failed: {exc!r}")
+        reason.__cause__ = exc
+        self._drop(reason)
+        if inspect.isawaitable(result):
+            self._keep(self._loop.create_task(_wait_for(result), context=self._context))
+
+    def _notify(self, name: str) -> None:
+        """Call one of the callbacks that do not wait for others."""
+        if self._phase is not _OPEN:
+            return
+        try:
+            result = self._context.run(getattr(self, name))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:
+            self._failed(exc)
+            return
+        if inspect.isawaitable(result):
+            self._keep(self._loop.create_task(_wait_for(result), context=self._context))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned_done)
+
+    def _spawned_done(self, task: asyncio.Task[Any]) -> None:
+        self._spawned.discard(task)
+        if not task.cancelled():
+            self._outcome(task)
+        self._pump()
+
+    def _has_tasks(self) -> bool:
+        return self._task is not None or bool(self._spawned)
+
+    def _cancel_tasks(self) -> None:
+        for task in (self._task, *self._spawned):
+            if task is not None:
+                task.cancel()
+
+    def _leave_tasks(self) -> None:
+        """Code that goes on although it was cancelled must not keep the connection from ending."""
+        tasks = [task for task in (self._task, *self._spawned) if task is not None]
+        logger.error("%r: its code goes on after it was cancelled: %r", self, tasks)
+        self._task = None
+        self._spawned.clear()
+        if self._phase is _CLOSED:
+            self._end()
+        else:
+            self._pump_soon()
+
+    def _pump_soon(self) -> None:
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            self._loop.call_soon(self._pump_now)
+
+    def _pump_now(self) -> None:
+        self._is_pump_due = False
+        self._pump()
+
+    # -- flow of input
+
+    def _regulate(self) -> None:
+        """Decide whether to read from the peer, and which clocks run."""
+        reader = self._reader
+        inbox = self._inbox
+        if reader is not None:
+            is_hungry = reader.is_waiting
+        else:
+            is_hungry = self._task is None and not self._is_paused and self._consumer is not Consumer.READ
+        if self._is_paused or self._is_eof or self._is_at_stop():
+            wanted = False
+        else:
+            wanted = is_hungry or len(inbox) <= self.read_high
+        if wanted is not self._is_reading:
+            self._read_from_peer(wanted)
+        if is_hungry and inbox.partial and (self.framer if reader is None else reader.framer) is not None:
+            self._deadlines.run_message()
+        else:
+            self._deadlines.stop_message(is_complete=is_hungry or not len(inbox))
+        if self.idle_timeout is not None and not self._is_paused:
+            self._deadlines.watch_idle()
+
+    def _read_from_peer(self, wanted: bool) -> None:
+        self._is_reading = wanted
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    # -- ending
+
+    def _set_reason(self, reason: ConnectionClosed) -> None:
+        """The first reason counts, but a goodbye that came to nothing was none."""
+        if self._reason is None or (self._reason.is_clean and not reason.is_clean):
+            reason.connection = self
+            self._reason = reason
+
+    def _shut(self, reason: ConnectionClosed) -> None:
+        """Begin an orderly end: flush, then FIN. Input is thrown away from now on."""
+        if self._phase is not _OPEN:
+            return
+        self._set_reason(reason)
+        self._phase = _FLUSHING
+        self._inbox.clear()
+        self._is_paused = False
+        transport = self._transport
+        if isinstance(transport, StreamTransport):
+            transport.core.gate = transport.core.refuse
+        if self.server is not None:
+            self.server._closing(self)
+        if not self._is_reading and not self._is_eof:
+            self._read_from_peer(True)
+        if self._reader is not None:
+            self._reader.wake()
+        if transport.get_write_buffer_size():
+            transport.set_write_buffer_limits(0, 0)  # resume_writing comes when all is sent
+            self._deadlines.watch_flush(self.close_timeout)
+        else:
+            self._loop.call_soon(self._flushed)
+
+    def _flushed(self) -> None:
+        """All is sent: say goodbye, and leave the socket to a `Linger`."""
+        if self._phase is not _FLUSHING or self._transport.get_write_buffer_size():
+            return
+        self._go_down()
+        if not self._is_write_closed:
+            self._transport.write_eof()
+        self._linger = Linger(self._transport, self._loop, self._release)
+        if self._is_eof:
+            self._transport.close()
+        self._pump()
+
+    def _drop(self, reason: ConnectionClosed) -> None:
+        """End now. Nothing that waits is sent; running code is cancelled."""
+        if self._phase > _FLUSHING:
+            self._cancel_tasks()
+            if self._linger is not None:
+                self._linger.abort()
+            return
+        self._set_reason(reason)
+        self._inbox.clear()
+        self._go_down()
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            except OSError:
+                pass  # gone already
+        self._transport.abort()
+        self._cancel_tasks()
+        self._pump_soon()
+
+    def _go_down(self) -> None:
+        """The connection is over as far as bytes go; what its code still does has `close_timeout`."""
+        was_open = self._phase is _OPEN
+        self._phase = _DOWN
+        if was_open and self.server is not None:
+            self.server._closing(self)
+        for task in self._spawned:
+            task.cancel()
+        if self._reader is not None:
+            self._reader.wake()
+        _wake(self._drainers)
+        _wake(self._down_waiters)
+        self._deadlines.go_down(self.close_timeout if self._has_tasks() else None)
+
+    def _release(self) -> None:
+        """The socket is closed: its place is free."""
+        if self.server is not None:
+            self.server._released(self)
+
+    def _finish(self) -> None:
+        """Everything before the close has been handed out: `on_close`, once."""
+        self._phase = _CLOSED
+        try:
+            result = self._context.run(self.on_close, self._reason)
+        except (KeyboardInterrupt, SystemExit):
+            self._end()
+            raise
+        except BaseException as exc:
+            self._failed(exc)
+            result = None
+        if inspect.isawaitable(result):
+            task = self._task = self._start(result)
+            if not task.done():
+                task.add_done_callback(self._task_done)
+                self._deadlines.go_down(self.close_timeout)
+                return
+            self._close_returned(task)
+        else:
+            self._end()
+
+    def _close_returned(self, task: asyncio.Task[Any]) -> None:
+        self._task = None
+        self._outcome(task)
+        self._end()
+
+    def _end(self) -> None:
+        self._is_ended = True
+        self._deadlines.end()
+        _wake(self._end_waiters)
+        if self.server is not None:
+            self.server._ended(self)
+
+    def _begin_stop(self) -> None:
+        """The server drains."""
+        self._is_draining = True
+        if not self._closes_after_connect:
+            self._loop.call_soon(self._notify, "on_stop")
+        elif self._phase is _OPEN:
+            self._pump_soon()
+
+    def _closed(self, reason: ConnectionClosed | None) -> ConnectionClosed:
+        """A reason as a fresh exception of this connection."""
+        exc = reason.fresh() if reason is not None else ClosedByPeer()
+        exc.connection = self
+        return exc
+
+
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+    waiters.clear()
+
+
+def _address(name: Any) -> Any:
+    """A socket's name as `(host, port)` or a path; addresses mapped from IPv4 are shown as such."""
+    if isinstance(name, tuple) and len(name) >= 2:
+        host, port = name[:2]
+        return (host.removeprefix("::ffff:") if "." in host else host, port)
+    if isinstance(name, bytes):  # an abstract Unix socket
+        return "@" + name.removeprefix(b"\0").decode("utf-8", "backslashreplace")
+    return name
+
+
+async def _wait_for(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable

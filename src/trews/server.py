@@ -1,0 +1,541 @@
+"""Server: endpoints, the connections that came in on them, and what they share. And `serve`, its blocking form.
+
+NEW ──listen──> bound (the kernel queues) ──start──> SERVING ──stop──> STOPPING ──all gone──> STOPPED
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import inspect
+import logging
+import signal
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+from trews.connection import Connection
+from trews.endpoint import Endpoint
+from trews.errors import Aborted, Error, sentence
+from trews.handler import connection_class
+from trews.loop import new_event_loop
+from trews.settings import DEFAULTS, SERVER_CALLBACKS, check_class
+from trews.transport.attach import attach
+from trews.transport.listener import Listener, bind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from trews.transport.memory import MemoryListener
+
+logger = logging.getLogger("trews")
+
+GRACE = 10.0
+AFTER_GRACE = 1.0  # seconds that aborted code gets to notice
+
+# What a server's own keywords are.
+_LIMITS: dict[str, Any] = {"max_connections": None, "max_connections_per_host": None}
+
+
+class Drained(NamedTuple):
+    """How a stopped server's connections ended: in their own time, or cut off when the grace was over."""
+
+    closed: int
+    aborted: int
+
+
+@dataclass
+class Stats:
+    """What a server has done so far. Counts are connections and bytes."""
+
+    accepted: int = 0
+    refused: int = 0
+    failed: int = 0
+    open: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class State(enum.IntEnum):
+    """Where a server is in its life; see the picture above."""
+
+    NEW = 0
+    SERVING = 1
+    STOPPING = 2
+    STOPPED = 3
+
+
+class Connections:
+    """The open connections of a server. Iterating is safe while they come and go."""
+
+    def __init__(self) -> None:
+        self._all: dict[int, Connection] = {}
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._all.values()))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __contains__(self, connection: object) -> bool:
+        return isinstance(connection, Connection) and self._all.get(connection.id) is connection
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} connections>"
+
+    def _add(self, connection: Connection) -> None:
+        self._all[connection.id] = connection
+
+    def _discard(self, connection: Connection) -> None:
+        self._all.pop(connection.id, None)
+
+
+class Server:
+    """Serves a protocol on any number of endpoints. What its connections share lives on a subclass of it.
+
+    Args:
+        handler: a `Connection` subclass, or an `async` function of a connection.
+        settings: settings of the connections, and `max_connections`, `max_connections_per_host`.
+
+    Raises:
+        TypeError: an unknown setting or handler.
+
+    Attributes:
+        connections: those that are open; one that is closing is not among them.
+        max_connections: no more are accepted while so many are there; they wait in the kernel.
+        max_connections_per_host: more from one address are refused.
+    """
+
+    max_connections: int | None = None
+    max_connections_per_host: int | None = None
+
+    _checked: ClassVar[dict[str, Any]] = {**_LIMITS}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_class(cls, SERVER_CALLBACKS, _LIMITS)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Here and not in __init__: a subclass that forgets super().__init__() gets a sentence, not a riddle.
+        self = super().__new__(cls)
+        self.connections = Connections()
+        self._class: type[Connection] | None = None
+        self._state = State.NEW
+        self._listeners: list[Listener | MemoryListener] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._alive: dict[int, Connection] = {}  # on_close has not returned, or the socket is still there
+        self._sockets: dict[int, str | None] = {}  # by connection id: the host it counts for
+        self._hosts: dict[str, int] = {}
+        self._is_full = False
+        self._stats = Stats()
+        self._aborted = 0
+        self._at_stop = 0
+        self._stopped: asyncio.Future[Drained] | None = None
+        self._grace_timer: asyncio.TimerHandle | None = None
+        self._final_task: asyncio.Task[None] | None = None
+        return self
+
+    def __init__(self, handler: Any, **settings: Any) -> None:
+        for name in _LIMITS:
+            if name in settings:
+                setattr(self, name, settings.pop(name))
+        _check_settings(settings)
+        self._class = connection_class(handler, settings)
+
+    # -- callbacks, to be overridden
+
+    def on_start(self) -> Any:
+        """Before the first connection is accepted; may be async."""
+
+    def on_stop(self) -> Any:
+        """After the last connection has gone; may be async."""
+
+    def on_accept(self, connection: Connection) -> Any:
+        """A connection wants in (`connection.remote_address` is known). Return False to reject it."""
+
+    def on_error(self, connection: Connection, exc: BaseException) -> Any:
+        """The code of `connection` raised `exc`; it is aborted after this. The default logs the traceback."""
+        logger.error("%r: its code failed, the connection is aborted", connection, exc_info=exc)
+
+    # -- what is known
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoints as bound: with the port that was chosen for 0."""
+        return [listener.endpoint for listener in self._listeners]
+
+    @property
+    def port(self) -> int | None:
+        """The port of the first endpoint that has one."""
+        ports = (endpoint.port for endpoint in self.endpoints)
+        return next((port for port in ports if isinstance(port, int)), None)
+
+    @property
+    def stats(self) -> Stats:
+        """Counts so far: accepted, refused, failed, open, bytes_in, bytes_out."""
+        now = Stats(**vars(self._stats))
+        now.open = len(self.connections)
+        for connection in self._alive.values():
+            now.bytes_in += connection.bytes_in
+            now.bytes_out += connection.bytes_out
+        return now
+
+    def __repr__(self) -> str:
+        where = ", ".join(endpoint.shown for endpoint in self.endpoints) or "nowhere"
+        state = self._state.name.lower()
+        return f"<{type(self).__name__} {state} on {where}, {len(self.connections)} connections>"
+
+    # -- listening
+
+    def listen(self, *endpoints: Any) -> Self:
+        """Bind endpoints, now; the kernel queues connections until `start`. May be called again, and chained.
+
+        Args:
+            endpoints: a port, `"tcp:127.0.0.1:4040"`, `"unix:/run/x.sock"`, … (see Endpoint). A port alone is
+                all interfaces.
+
+        Raises:
+            EndpointError: it cannot be understood.
+            ListenError: it cannot be bound, in one sentence. Nothing of this call stays bound then.
+        """
+        if self._class is None:
+            raise Error(f"{type(self).__name__}.__init__ must call super().__init__(handler)")
+        if self._state > State.SERVING:
+            raise Error(f"{self!r} is stopped; make a new one")
+        parsed = [Endpoint.parse(endpoint) for endpoint in endpoints]
+        new: list[Listener | MemoryListener] = []
+        try:
+            for endpoint in parsed:
+                new += bind(endpoint)
+            if self._state is State.SERVING:
+                self._accept_on(new)
+        except BaseException:
+            for listener in new:
+                listener.close()
+            raise
+        self._listeners += new
+        return self
+
+    async def start(self) -> Self:
+        """Call `on_start`, then accept connections."""
+        if self._state is not State.NEW:
+            raise Error(f"{self!r} was started before")
+        if not self._listeners:
+            raise Error("nothing to serve on: call listen(...) first")
+        self._loop = asyncio.get_running_loop()
+        self._stopped = self._loop.create_future()
+        self._state = State.SERVING
+        try:
+            result = self.on_start()
+            if inspect.isawaitable(result):
+                await result
+            if self._state is State.SERVING:
+                self._accept_on(self._listeners)
+        except BaseException:
+            self._state = State.STOPPED
+            self._stopped.cancel()
+            self._close_listeners()
+            raise
+        return self
+
+    async def serve(self) -> Drained:
+        """`start`, and return when somebody has called `stop`. Cancelling stops it first."""
+        if self._state is State.NEW:
+            await self.start()
+        stopped = self._stopped
+        if stopped is None:
+            raise Error(f"{self!r} was not started")
+        try:
+            return await asyncio.shield(stopped)
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.stop()
+
+    def broadcast(self, message: Any, exclude: Collection[Connection] | Connection = ()) -> None:
+        """`send` a message to every open connection but those in `exclude`."""
+        left_out: Iterable[Connection] = (exclude,) if isinstance(exclude, Connection) else exclude
+        ids = {connection.id for connection in left_out}
+        for connection in self.connections:
+            if connection.id not in ids:
+                connection.send(message)
+
+    # -- stopping
+
+    def stop(self, grace: float = GRACE) -> asyncio.Future[Drained]:
+        """Stop: accept no more, tell every connection (`on_stop`), and wait for them to end.
+
+        It begins when called; awaiting tells how it went. Calling it again shortens the grace.
+
+        Args:
+            grace: seconds after which connections that are still there are aborted.
+
+        Returns:
+            `Drained(closed, aborted)`, to be awaited.
+        """
+        if self._state is State.NEW:
+            self._loop = asyncio.get_running_loop()
+            self._stopped = self._loop.create_future()
+        stopped = self._stopped
+        loop = self._loop
+        if loop is None or stopped is None:
+            raise Error(f"{self!r} cannot stop: it has no loop")
+        if self._state < State.STOPPING:
+            self._begin_stop()
+        if not stopped.done():
+            self._end_grace_in(loop, grace)
+            self._check_drained()
+        return asyncio.shield(stopped)
+
+    def _begin_stop(self) -> None:
+        if self._state is State.SERVING:
+            for listener in self._listeners:
+                listener.take_all()
+        self._state = State.STOPPING
+        self._close_listeners()
+        self._at_stop = len(self._alive)
+        for connection in self.connections:
+            connection._begin_stop()
+
+    def _end_grace_in(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
+        due = loop.time() + grace
+        if self._grace_timer is not None:
+            if self._grace_timer.when() <= due:
+                return
+            self._grace_timer.cancel()
+        self._grace_timer = loop.call_at(due, self._end_grace)
+
+    def _end_grace(self) -> None:
+        for connection in list(self._alive.values()):
+            if not connection._is_ended:
+                self._aborted += 1
+            connection._drop(Aborted("the server's grace is over"))
+        if self._loop is not None:
+            self._grace_timer = self._loop.call_later(AFTER_GRACE, self._give_up)
+
+    def _give_up(self) -> None:
+        """What ignores its cancellation is left behind, with a line in the log."""
+        for connection in list(self._alive.values()):
+            logger.error("%r ignores the end of its server", connection)
+        self._alive.clear()
+        self._sockets.clear()
+        self._check_drained()
+
+    def _check_drained(self) -> None:
+        if self._state is State.STOPPING and not (self._alive or self._sockets) and self._final_task is None:
+            loop = self._loop
+            if loop is None:
+                return
+            if self._grace_timer is not None:
+                self._grace_timer.cancel()
+                self._grace_timer = None
+            self._final_task = loop.create_task(self._finish())
+
+    async def _finish(self) -> None:
+        try:
+            result = self.on_stop()
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            logger.exception("%r: on_stop failed", self)
+        finally:
+            self._state = State.STOPPED
+            if self._stopped is not None and not self._stopped.done():
+                self._stopped.set_result(Drained(self._at_stop - self._aborted, self._aborted))
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    # -- accepting
+
+    def _accept_on(self, listeners: list[Listener | MemoryListener]) -> None:
+        if self._loop is None:
+            raise Error(f"{self!r} has no loop")
+        for listener in listeners:
+            listener.start(self._loop, self._accept, self._has_room)
+
+    def _has_room(self) -> bool:
+        if self.max_connections is None or len(self._sockets) < self.max_connections:
+            return True
+        if not self._is_full:
+            self._is_full = True
+            for listener in self._listeners:
+                listener.pause()
+        return False
+
+    def _accept(self, sock: Any, address: Any) -> None:
+        """A listener has a new connection for us."""
+        cls, loop = self._class, self._loop
+        if cls is None or loop is None:
+            sock.close()
+            return
+        host = address[0] if isinstance(address, tuple) else None
+        limit = self.max_connections_per_host
+        if limit is not None and host is not None and self._hosts.get(host, 0) >= limit:
+            self._stats.refused += 1
+            sock.close()
+            return
+        try:
+            connection = cls()
+        except Exception:
+            logger.exception("%r: %s() failed, the connection from %s is closed", self, cls.__name__, address)
+            self._stats.failed += 1
+            sock.close()
+            return
+        connection.server = self
+        connection.remote_address = address[:2] if isinstance(address, tuple) else sock.getpeername()
+        if not self._is_welcome(connection):
+            self._stats.refused += 1
+            sock.close()
+            return
+        self._stats.accepted += 1
+        self._take_in(connection, host)
+
+        def failed(exc: BaseException) -> None:
+            logger.info("a connection from %s was lost at once: %s", address, sentence(exc))
+            self._released(connection)
+
+        attach(loop, sock, connection, address, failed)
+
+    def _take_in(self, connection: Connection, host: str | None) -> None:
+        self._sockets[connection.id] = host
+        if host is not None:
+            self._hosts[host] = self._hosts.get(host, 0) + 1
+
+    def _is_welcome(self, connection: Connection) -> bool:
+        try:
+            return self.on_accept(connection) is not False
+        except Exception as exc:
+            self.on_error(connection, exc)
+            return False
+
+    # -- what connections tell
+
+    def _opened(self, connection: Connection) -> None:
+        self.connections._add(connection)
+        self._alive[connection.id] = connection
+        if self._state > State.SERVING:
+            self._at_stop += 1
+            connection._begin_stop()
+
+    def _closing(self, connection: Connection) -> None:
+        self.connections._discard(connection)
+
+    def _released(self, connection: Connection) -> None:
+        """Its socket is closed."""
+        if connection.id not in self._sockets:
+            return
+        host = self._sockets.pop(connection.id)
+        if host is not None:
+            left = self._hosts[host] - 1
+            if left:
+                self._hosts[host] = left
+            else:
+                del self._hosts[host]
+        if self._is_full and self._state is State.SERVING:
+            self._is_full = False
+            for listener in self._listeners:
+                listener.resume()
+        self._forget(connection)
+
+    def _ended(self, connection: Connection) -> None:
+        """Its on_close has returned."""
+        self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        if connection.id in self._sockets or not connection._is_ended:
+            self._check_drained()
+            return
+        if self._alive.pop(connection.id, None) is not None:
+            self._stats.bytes_in += connection.bytes_in
+            self._stats.bytes_out += connection.bytes_out
+        self._check_drained()
+
+
+def serve(handler: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) -> Drained:
+    """Serve until SIGINT or SIGTERM, then drain and return. A second Ctrl-C aborts at once.
+
+    Args:
+        handler: a `Connection` subclass, an `async` function of a connection, or a `Server`.
+        endpoints: as for `Server.listen`.
+        grace: seconds that open connections get when it stops.
+        settings: as for `Server`.
+
+    Raises:
+        RuntimeError: inside a running loop; use `await Server(...).serve()` there.
+        EndpointError, ListenError, TypeError: as `Server` and `listen`.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise RuntimeError(
+            "trews.serve() blocks and a loop is running here already: "
+            "use `await trews.Server(handler).listen(...).serve()`"
+        )
+    if isinstance(handler, Server):
+        if settings:
+            raise TypeError(f"give the settings to {type(handler).__name__}(...): {', '.join(settings)}")
+        server = handler
+    else:
+        server = Server(handler, **settings)
+    server.listen(*endpoints)
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(serve_until_signal(server, grace))
+    finally:
+        server._close_listeners()
+
+
+async def serve_until_signal(server: Server, grace: float = GRACE) -> Drained:
+    """`server.serve()` that SIGINT and SIGTERM stop gracefully; the second signal stops it at once.
+
+    Off the main thread no signal is looked at.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    is_second = False
+
+    def on_signal() -> None:
+        nonlocal is_second
+        if server._state is State.SERVING or is_second or server._state is State.STOPPING:
+            server.stop(0 if is_second else grace)
+        elif task is not None:
+            task.cancel()
+        is_second = True
+
+    undo = _handle_signals(loop, on_signal)
+    try:
+        return await server.serve()
+    finally:
+        undo()
+
+
+def _handle_signals(loop: asyncio.AbstractEventLoop, on_signal: Any) -> Any:
+    """Have SIGINT and SIGTERM call `on_signal` on the loop; returns what undoes it."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+    names = (signal.SIGINT, signal.SIGTERM)
+    try:
+        for name in names:
+            loop.add_signal_handler(name, on_signal)
+    except NotImplementedError:  # Windows
+        old = [(name, signal.signal(name, lambda *_: loop.call_soon_threadsafe(on_signal))) for name in names]
+        return lambda: [signal.signal(name, handler) for name, handler in old]
+    return lambda: [loop.remove_signal_handler(name) for name in names]
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    """A misspelt keyword may be meant for the server or its connections: name the nearest of both."""
+    from trews.settings import nearest
+
+    for name in settings:
+        if name not in DEFAULTS:
+            raise TypeError(f"there is no setting {name!r}{nearest(name, [*DEFAULTS, *_LIMITS])}")

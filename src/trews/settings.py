@@ -1,0 +1,171 @@
+"""Settings and callbacks: their names and defaults, and the checks that catch a misspelt one.
+
+A setting is a class attribute that a subclass overrides or an instance assigns. Keywords of `Server`, `serve`
+and `connect` become attributes of a subclass. What is not known is refused where it is written, with the name
+that was probably meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import warnings
+from typing import Any, TypeVar
+
+from trews.framing import framer_for
+
+KIB = 1024
+
+# The defaults of every connection. Sizes are bytes, times are seconds; None is no limit.
+DEFAULTS: dict[str, Any] = {
+    "framer": None,
+    "max_message": 64 * KIB,
+    "read_high": 64 * KIB,
+    "message_timeout": 60.0,
+    "idle_timeout": None,
+    "write_high": 64 * KIB,
+    "write_low": 16 * KIB,
+    "write_limit": 16 * KIB * KIB,
+    "write_timeout": 60.0,
+    "close_timeout": 30.0,
+    "half_close": False,
+}
+
+CALLBACKS = frozenset(
+    {"on_connect", "on_read", "on_eof", "on_close", "on_full", "on_drain", "on_stop", "on_error"}
+)
+SERVER_CALLBACKS = frozenset({"on_start", "on_stop", "on_accept", "on_error"})
+PLAIN_ONLY = ("on_full", "on_drain")
+
+# What the same thing is called elsewhere.
+_SYNONYMS = {
+    "on_data": "on_read",
+    "on_receive": "on_read",
+    "on_received": "on_read",
+    "on_message": "on_read",
+    "on_line": "on_read",
+    "on_open": "on_connect",
+    "on_connected": "on_connect",
+    "on_connection": "on_connect",
+    "on_closed": "on_close",
+    "on_disconnect": "on_close",
+    "on_disconnected": "on_close",
+    "on_lost": "on_close",
+    "on_exception": "on_error",
+    "on_drained": "on_drain",
+}
+
+_SIZES = frozenset({"max_message", "read_high", "write_high", "write_low", "write_limit"})
+_TIMES = frozenset({"message_timeout", "idle_timeout", "write_timeout", "close_timeout"})
+
+C = TypeVar("C", bound=type)
+
+
+def check_class(cls: type, callbacks: frozenset[str], settings: dict[str, Any]) -> None:
+    """Refuse a class body in which a callback or a setting is misspelt or has a value that cannot be.
+
+    Raises:
+        TypeError: a name is one slip away from a known one; `on_full` or `on_drain` is async.
+        ValueError: a setting has a value that makes no sense.
+    """
+    for name, value in vars(cls).items():
+        if name.startswith("_"):
+            continue
+        if name in settings:
+            check_setting(name, value)
+        elif name.startswith("on") and name not in callbacks:
+            _check_callback_name(cls, name, callbacks)
+        elif name not in callbacks:
+            _check_setting_name(cls, name, settings)
+        if name in PLAIN_ONLY and name in callbacks and inspect.iscoroutinefunction(value):
+            raise TypeError(
+                f"{cls.__name__}.{name} must be a plain function: it is called at once, even while an async "
+                f"callback runs; start a task with self.spawn(...) in it"
+            )
+
+
+def check_setting(name: str, value: Any) -> None:
+    """Refuse a value that a setting cannot have (TypeError or ValueError)."""
+    if isinstance(value, property) or hasattr(type(value), "__get__"):
+        return  # computed by the user's class
+    if name == "framer":
+        framer_for(value)
+    elif name in _SIZES:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} is a number of bytes, not {value!r}")
+        if value < 0:
+            raise ValueError(f"{name} is a number of bytes, 0 or more, not {value!r}")
+    elif name in _TIMES and value is not None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
+        if not value > 0:
+            raise ValueError(f"{name} is a number of seconds above 0, or None for no limit, not {value!r}")
+
+
+def with_settings(cls: C, settings: dict[str, Any], known: dict[str, Any], **class_options: Any) -> C:
+    """A subclass of `cls` with these settings, or `cls` itself if there are none.
+
+    Raises:
+        TypeError: a keyword is not a setting; names the nearest.
+    """
+    for name in settings:
+        if name not in known:
+            raise TypeError(f"there is no setting {name!r}{nearest(name, known)}")
+    if not settings:
+        return cls
+    body = {
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+        **settings,
+    }
+    return type(cls)(cls.__name__, (cls,), body, **class_options)
+
+
+def nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), 1, 0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there are {', '.join(sorted(known))}"
+
+
+def _check_callback_name(cls: type, name: str, callbacks: frozenset[str]) -> None:
+    for right in callbacks:
+        if is_slip(name, right):
+            raise TypeError(f"{cls.__name__}.{name} would never be called; did you mean {right}?")
+    right_synonym = _SYNONYMS.get(name)
+    if right_synonym in callbacks:
+        warnings.warn(
+            f"{cls.__name__}.{name} is never called by trews; the callback is {right_synonym}", stacklevel=4
+        )
+
+
+def _check_setting_name(cls: type, name: str, settings: dict[str, Any]) -> None:
+    for right in settings:
+        if is_near(name, right):
+            raise TypeError(f"{cls.__name__}.{name} is not a setting; did you mean {right}?")
+
+
+def is_slip(name: str, right: str) -> bool:
+    """Whether `name` is `right` with one letter missing, doubled, or two neighbours swapped."""
+    for i in range(len(right)):
+        if name in (right[:i] + right[i + 1 :], right[:i] + right[i] + right[i:]):
+            return True
+        if name == right[:i] + right[i : i + 2][::-1] + right[i + 2 :] != right:
+            return True
+    return False
+
+
+def is_near(name: str, right: str) -> bool:
+    """Whether `name` is one letter away from `right`: missing, too many, another, or two swapped."""
+    if name == right or abs(len(name) - len(right)) > 1:
+        return False
+    start = next((i for i, (a, b) in enumerate(zip(name, right, strict=False)) if a != b), None)
+    if start is None:
+        return True  # one more or one less at the end
+    rest, want = name[start:], right[start:]
+    return (
+        rest[1:] in (want, want[1:])
+        or rest == want[1:]
+        or (rest[:2] == want[:2][::-1] and rest[2:] == want[2:])
+    )

@@ -1,0 +1,311 @@
+"""Listening: sockets bound as an endpoint says, and the loop that accepts from them on every kind of event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import stat
+import sys
+from typing import TYPE_CHECKING, Any
+
+from trews.endpoint import Endpoint
+from trews.errors import EndpointError, ListenError, sentence
+from trews.transport.memory import MemoryListener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger("trews")
+
+BACKLOG = 4096  # the kernel takes less if net.core.somaxconn is less
+ACCEPTS_A_TURN = 100
+RETRY_FIRST, RETRY_LAST = 0.010, 1.0  # seconds between attempts while out of descriptors or memory
+PAIR_ATTEMPTS = 20  # for one free port on IPv4 and IPv6
+
+_OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
+
+
+class Listener:
+    """One listening socket. Connections wait in the kernel until `start`.
+
+    Attributes:
+        endpoint: as it was bound, with the port that was chosen for 0.
+    """
+
+    def __init__(self, sock: socket.socket, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._sock = sock
+        self._inode = _inode(endpoint.path) if endpoint.kind == "unix" else None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._accept: Callable[[Any, Any], None]
+        self._has_room: Callable[[], bool]
+        self._is_accepting = False
+        self._is_paused = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._retry_after = RETRY_FIRST
+
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        accept: Callable[[Any, Any], None],
+        has_room: Callable[[], bool],
+    ) -> None:
+        """Take connections from now on: `accept(socket, address)` for each, while `has_room()`."""
+        self._loop, self._accept, self._has_room = loop, accept, has_room
+        self._watch(True)
+
+    def pause(self) -> None:
+        """Leave new connections to the kernel until `resume()`."""
+        self._is_paused = True
+        self._watch(False)
+
+    def resume(self) -> None:
+        """Go on taking connections."""
+        self._is_paused = False
+        if self._retry is None:
+            self._watch(True)
+
+    def take_all(self) -> None:
+        """Take what waits in the kernel's queue; for a server that is about to close this listener."""
+        while self._has_room() and self._take():
+            pass
+
+    def close(self) -> None:
+        """Stop listening; a Unix socket's file is removed if it is still this one's."""
+        self._watch(False)
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._sock.close()
+        if self._inode is not None and self._inode == _inode(self.endpoint.path):
+            os.unlink(self.endpoint.path)
+        self._inode = None
+
+    def _watch(self, wanted: bool) -> None:
+        if self._loop is None or wanted is self._is_accepting:
+            return
+        self._is_accepting = wanted
+        if wanted:
+            self._loop.add_reader(self._sock.fileno(), self._on_readable)
+        else:
+            self._loop.remove_reader(self._sock.fileno())
+
+    def _on_readable(self) -> None:
+        for _ in range(ACCEPTS_A_TURN):
+            if self._is_paused or not self._has_room() or not self._take():
+                return
+
+    def _take(self) -> bool:
+        """Accept one connection. False if there is none, or none can be had now."""
+        try:
+            sock, address = self._sock.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except ConnectionAbortedError:
+            return True  # it hung up while it waited
+        except OSError as exc:
+            if exc.errno in _OUT_OF:
+                self._back_off(exc)
+                return False
+            if exc.errno in (errno.EBADF, errno.EINVAL):
+                return False  # closed by one of the callbacks
+            # Linux passes on network errors that are already pending on the new socket (accept(2)).
+            logger.info(
+                "a connection to %s was lost before it was accepted: %s", self.endpoint, sentence(exc)
+            )
+            return True
+        sock.setblocking(False)
+        if self._retry_after != RETRY_FIRST:
+            self._retry_after = RETRY_FIRST
+            logger.info("%s accepts connections again", self.endpoint)
+        self._accept(sock, address)
+        return True
+
+    def _back_off(self, exc: OSError) -> None:
+        if self._retry_after == RETRY_FIRST:
+            logger.error("%s cannot accept for now: %s", self.endpoint, sentence(exc))
+        self._watch(False)
+        if self._loop is not None and self._retry is None:
+            self._retry = self._loop.call_later(self._retry_after, self._try_again)
+        self._retry_after = min(self._retry_after * 2, RETRY_LAST)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        if not self._is_paused:
+            self._watch(True)
+            self._on_readable()
+
+
+def bind(endpoint: Endpoint) -> list[Listener | MemoryListener]:
+    """Listen where the endpoint says: one listener, or one each for IPv4 and IPv6.
+
+    Raises:
+        ListenError: it cannot be listened on, in one sentence.
+        EndpointError: the endpoint makes no sense for listening.
+    """
+    if endpoint.kind == "tcp":
+        return list(_bind_tcp(endpoint))
+    if endpoint.kind == "unix":
+        return [_bind_unix(endpoint)]
+    if endpoint.kind == "memory":
+        return [MemoryListener(endpoint)]
+    raise EndpointError(f"{endpoint.shown}: this version cannot listen on {endpoint.kind}: endpoints")
+
+
+def _bind_tcp(endpoint: Endpoint) -> list[Listener]:
+    addresses = _resolve(endpoint)
+    for attempt in range(PAIR_ATTEMPTS):
+        listeners: list[Listener] = []
+        port = addresses[0][1][1]
+        try:
+            for family, address in addresses:
+                sock = _listen_tcp(family, (address[0], port, *address[2:]), endpoint)
+                port = sock.getsockname()[1]
+                listeners.append(Listener(sock, endpoint.with_port(port)))
+        except OSError as exc:
+            for listener in listeners:
+                listener.close()
+            # A port that was free on IPv4 need not be on IPv6: take another.
+            is_unlucky = exc.errno == errno.EADDRINUSE and addresses[0][1][1] == 0 and listeners
+            if is_unlucky and attempt + 1 < PAIR_ATTEMPTS:
+                continue
+            raise _cannot_listen(endpoint, exc) from exc
+        return listeners
+    raise ListenError(f"cannot listen on {endpoint.shown}: no port is free on both IPv4 and IPv6")
+
+
+def _resolve(endpoint: Endpoint) -> list[tuple[int, Any]]:
+    """The addresses to bind, all interfaces as IPv4 and, if the machine has it, IPv6."""
+    port = endpoint.port if endpoint.port is not None else 0
+    try:
+        if endpoint.host:
+            found = socket.getaddrinfo(endpoint.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+        number = port if isinstance(port, int) else socket.getservbyname(port, "tcp")
+    except (socket.gaierror, OSError) as exc:
+        raise ListenError(
+            f"cannot listen on {endpoint.shown}: {endpoint.host or port!r} is not known here ({exc.strerror or exc})"
+        ) from exc
+    addresses: list[tuple[int, Any]] = [(socket.AF_INET, ("0.0.0.0", number))]
+    if _has_ipv6():
+        addresses.append((socket.AF_INET6, ("::", number, 0, 0)))
+    if endpoint.get("ipv6only"):
+        return addresses[1:]
+    return addresses
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
+            sock.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+def _listen_tcp(family: int, address: Any, endpoint: Endpoint) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if sys.platform != "win32":  # there it would let two programs share the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if endpoint.get("reuse_port"):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Accepted sockets inherit these.
+        set_stream_options(sock, endpoint)
+        sock.bind(address)
+        sock.listen(endpoint.get("backlog") or BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def set_stream_options(sock: socket.socket, endpoint: Endpoint) -> None:
+    """No delay for small writes, keep-alive that finds a dead peer in two minutes."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    user_timeout = endpoint.get("tcp_user_timeout")
+    if user_timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout * 1000))
+
+
+def _bind_unix(endpoint: Endpoint) -> Listener:
+    path = endpoint.path
+    is_abstract = path.startswith("@")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        if is_abstract:
+            sock.bind("\0" + path[1:])
+        else:
+            _remove_stale(endpoint)
+            sock.bind(path)
+            mode = endpoint.get("mode")
+            if mode is not None:
+                os.chmod(path, mode)  # before listen(): nobody can have connected yet
+        sock.listen(endpoint.get("backlog") or BACKLOG)
+    except OSError as exc:
+        sock.close()
+        raise _cannot_listen(endpoint, exc) from exc
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(sock, endpoint)
+
+
+def _remove_stale(endpoint: Endpoint) -> None:
+    """Remove the socket file of a server that is dead; refuse to take anything else's place."""
+    path = endpoint.path
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(
+            f"cannot listen on {endpoint.shown}: there is a file of that name that is no socket"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except OSError as exc:
+            raise _cannot_listen(endpoint, exc) from exc
+    raise ListenError(f"cannot listen on {endpoint.shown}: a server is listening there already")
+
+
+def _cannot_listen(endpoint: Endpoint, exc: OSError) -> ListenError:
+    what = sentence(exc)
+    if exc.errno == errno.EADDRINUSE:
+        what = "the address is in use by another program; stop that, or choose another port"
+    elif exc.errno in (errno.EACCES, errno.EPERM) and endpoint.kind == "tcp":
+        what = "permission denied; ports below 1024 need a privilege, choose a higher one"
+    elif exc.errno == errno.ENOENT:
+        what = f"there is no directory {os.path.dirname(endpoint.path)!r}"
+    elif "AF_UNIX path too long" in str(exc):
+        what = "the path is too long for a socket (about 100 characters)"
+    error = ListenError(f"cannot listen on {endpoint.shown}: {what}")
+    error.errno = exc.errno
+    return error
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    if path.startswith("@"):
+        return None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

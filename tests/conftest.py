@@ -1,0 +1,56 @@
+"""What all tests share: `--slow`, the hypothesis profiles, and what is not on every machine.
+
+A test that needs something this checkout does not carry asks for it by a fixture, and is skipped,
+visibly, where that is absent. On CI (`CI=true`) it fails instead: a skipped judge judges nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from hypothesis import settings
+
+# The same examples on every run: a failure is then of this change, and the same for everyone.
+settings.register_profile("default", derandomize=True, deadline=None, max_examples=100, database=None)
+settings.register_profile("long", deadline=None, max_examples=100_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--slow"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
+
+
+def absent(what: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what}, and on CI the tests that need it must run", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def needs_shared() -> Path:
+    """The folder of vectors and suites that lies beside the checkout, or where TREWS_SHARED says."""
+    path = Path(os.environ.get("TREWS_SHARED") or ROOT.parent / "shared")
+    if not path.is_dir():
+        absent(f"no shared folder at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def needs_cpython_tests() -> None:
+    """CPython's own `test` package, which some distributions leave out."""
+    if importlib.util.find_spec("test") is None or importlib.util.find_spec("test.test_asyncio") is None:
+        absent("this Python comes without its test package")
