@@ -41,9 +41,7 @@ def refuse_compiling() -> None:
     """
     wanted = os.environ.get("TREWS_COMPILE", "")
     if wanted == "1":
-        raise SystemExit(
-            "TREWS_COMPILE=1: this version has no compiled build yet; unset it or use TREWS_COMPILE=0"
-        )
+        raise SystemExit("TREWS_COMPILE=1: this version has no compiled build yet; unset it or use TREWS_COMPILE=0")
     if wanted not in ("", "0"):
         raise SystemExit(f"TREWS_COMPILE={wanted}: expected 0 (pure) or 1 (compiled)")
 
@@ -60,9 +58,7 @@ def get_requires_for_build_editable(config_settings: Settings = None) -> list[st
     return list(build_meta.get_requires_for_build_editable(config_settings))
 
 
-def build_wheel(
-    wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None
-) -> str:
+def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata_directory: str | None = None) -> str:
     """Build a pure wheel (`py3-none-any`) and return its file name."""
     refuse_compiling()
     return str(build_meta.build_wheel(wheel_directory, config_settings, metadata_directory))

@@ -91,14 +91,8 @@ OPTIONS: list[tuple[str, str, Any, str]] = [
     ("unix:x?backlog=1", "backlog", 1, "unix:x?backlog=1"),
     ("fd:3?backlog=1", "backlog", 1, "fd:3?backlog=1"),
     ("memory:x?backlog=1", "backlog", 1, "memory:x?backlog=1"),
-    *(
-        (f"tcp:1?reuse_port={word}", "reuse_port", True, "tcp:1?reuse_port=yes")
-        for word in ("yes", "true", "on", "1")
-    ),
-    *(
-        (f"udp:1?ipv6only={word}", "ipv6only", False, "udp:1?ipv6only=no")
-        for word in ("no", "false", "off", "0")
-    ),
+    *((f"tcp:1?reuse_port={word}", "reuse_port", True, "tcp:1?reuse_port=yes") for word in ("yes", "true", "on", "1")),
+    *((f"udp:1?ipv6only={word}", "ipv6only", False, "udp:1?ipv6only=no") for word in ("no", "false", "off", "0")),
     ("tcp:1?interface=lo", "interface", "lo", "tcp:1?interface=lo"),
     ("tls:a:1?source=10.0.0.1", "source", "10.0.0.1", "tls:a:1?source=10.0.0.1"),
     ("tcp:a:1?timeout=5", "timeout", 5.0, "tcp:a:1?timeout=5"),

@@ -277,8 +277,7 @@ def test_delimiter_is_too_long_exactly_when_no_continuation_can_help(delimiter: 
             if 0 <= data.find(delimiter) <= limit:
                 continue
             hope = any(
-                0 <= (data + rest).find(delimiter) <= limit
-                for rest in (delimiter[i:] for i in range(len(delimiter)))
+                0 <= (data + rest).find(delimiter) <= limit for rest in (delimiter[i:] for i in range(len(delimiter)))
             )
             expected = [] if hope else [MessageTooLong]
             assert cut(Delimiter(delimiter), [data], limit, end=False) == expected, (data, limit)
@@ -357,9 +356,7 @@ ANY_FRAMER = st.sampled_from(
         StxEtx(),
     ]
 )
-NASTY = st.lists(
-    st.sampled_from([b"\r", b"\n", b"a", b"0", b"1", b"3", b":", b",", b"\2", b"\3", b"\x80", b"\xff"])
-)
+NASTY = st.lists(st.sampled_from([b"\r", b"\n", b"a", b"0", b"1", b"3", b":", b",", b"\2", b"\3", b"\x80", b"\xff"]))
 
 
 @given(framer=ANY_FRAMER, limit=st.integers(0, 5), wire=NASTY.map(b"".join), data=st.data())

@@ -148,9 +148,7 @@ def test_names_documented_by_headings():
 
 
 def test_names_that_differ():
-    problems = check_names.compare(
-        {"Server": "trews", "Line": "trews.framing"}, {"a.md": "## `Line`\n## `Lime`"}
-    )
+    problems = check_names.compare({"Server": "trews", "Line": "trews.framing"}, {"a.md": "## `Line`\n## `Lime`"})
     assert [line.split(",")[0] for line in problems] == [
         "trews.Server is public",
         "a.md: `Lime` is documented",
@@ -194,9 +192,7 @@ def test_a_readme_without_commands():
 
 def test_loop_suite_compares_with_the_stock_loop():
     stock = loop_suite.parse("fail test.a Error: x\nasyncio:Loop 3.13.0 cases 3 {'ok': 2, 'fail': 1}\n")
-    ours = loop_suite.parse(
-        "fail test.a \nhang test.b \ntrews:f 3.13.0rc1 cases 3 {'ok': 1, 'fail': 1, 'hang': 1}\n"
-    )
+    ours = loop_suite.parse("fail test.a \nhang test.b \ntrews:f 3.13.0rc1 cases 3 {'ok': 1, 'fail': 1, 'hang': 1}\n")
     fewer = loop_suite.parse("trews:f 3.13.0 cases 2 {'ok': 1, 'skip': 1}\n")
     assert loop_suite.worse(stock, stock) == []
     assert loop_suite.worse(ours, stock) == ["test.b: hang"]

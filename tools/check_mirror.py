@@ -33,9 +33,7 @@ def check(root: Path) -> list[str]:
 def main() -> int:
     problems = check(Path(sys.argv[1]) if len(sys.argv) > 1 else Path())
     print(*problems, sep="\n", end="\n" if problems else "")
-    print(
-        f"mirror: {len(problems)} modules without tests" if problems else "mirror: every module has its tests"
-    )
+    print(f"mirror: {len(problems)} modules without tests" if problems else "mirror: every module has its tests")
     return 1 if problems else 0
 
 

@@ -54,9 +54,7 @@ def worse(ours: Result, stock: Result) -> list[str]:
 def unavailable(suite: Path) -> str | None:
     if not suite.is_file():
         return f"no {suite}"
-    probe = subprocess.run(
-        [sys.executable, "-c", "import test.test_asyncio"], capture_output=True, check=False
-    )
+    probe = subprocess.run([sys.executable, "-c", "import test.test_asyncio"], capture_output=True, check=False)
     return "this Python comes without its test package" if probe.returncode else None
 
 

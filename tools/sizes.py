@@ -27,11 +27,7 @@ def main() -> int:
         print(f"{lines:6}  {file}")
     for lines, file in found:
         if lines > SAYS_WHY:
-            limit = (
-                f"more than {TOO_LONG}: split it"
-                if lines > TOO_LONG
-                else f"more than {SAYS_WHY}: does it say why?"
-            )
+            limit = f"more than {TOO_LONG}: split it" if lines > TOO_LONG else f"more than {SAYS_WHY}: does it say why?"
             print(f"{file}: {lines} lines, {limit}")
     counts = [lines for lines, _ in found]
     print(f"sizes: {len(found)} files, {sum(counts)} lines, median {median(counts or [0]):.0f}")

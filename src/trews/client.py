@@ -35,9 +35,7 @@ class Connecting:
 
         def failed(exc: BaseException) -> None:
             if not made.done():
-                made.set_exception(
-                    ConnectError(self._endpoint.shown, [(self._endpoint.shown, sentence(exc))])
-                )
+                made.set_exception(ConnectError(self._endpoint.shown, [(self._endpoint.shown, sentence(exc))]))
 
         attach(loop, sock, connection, address, failed)
         await made

@@ -12,6 +12,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from trews.addresses import shown
 from trews.errors import (
     Aborted,
     BusyError,
@@ -96,6 +97,7 @@ class Connection(Lifecycle):
 
     id: int
     tls: Any
+    _unyielded: int  # bytes sent when drain() last let the others run
 
     def __init_subclass__(cls, *, derived: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -193,7 +195,7 @@ class Connection(Lifecycle):
         state = self._phase.name.lower()
         if self._reason is not None:
             state += f" ({type(self._reason).__name__})"
-        where = f"{_show(self.local_address)} - {_show(self.remote_address)} " if self._phase else ""
+        where = f"{shown(self.local_address)} - {shown(self.remote_address)} " if self._phase else ""
         return f"<{type(self).__name__} #{self.id} {where}{state} in={self.bytes_in} out={self.bytes_out}>"
 
     # -- writing
@@ -267,9 +269,7 @@ class Connection(Lifecycle):
         if self._phase not in (_OPEN, _FLUSHING):
             coroutine.close()
             raise self._closed(self._reason) if self._reason else Error(f"{self!r} is not connected yet")
-        task = self._loop.create_task(coroutine, context=self._context)
-        self._keep(task)
-        return task
+        return self._spawn(coroutine)
 
     # -- waiting
 
@@ -346,7 +346,7 @@ class Connection(Lifecycle):
             MessageTooLong: it is more than `limit` bytes.
             ConnectionClosed: the connection ended other than by the peer's goodbye.
         """
-        pieces = []
+        pieces: list[bytes] = []
         room = limit
         while True:
             try:
@@ -405,10 +405,3 @@ class Connection(Lifecycle):
             waiter = self._loop.create_future()
             (self._down_waiters if is_own else self._end_waiters).append(waiter)
             await waiter
-
-
-def _show(address: Any) -> str:
-    if isinstance(address, tuple):
-        host, port = address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return str(address) if address else "?"

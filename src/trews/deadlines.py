@@ -125,9 +125,7 @@ class Deadlines:
             dues.append(self._message_at + connection.message_timeout)
             if dues[-1] <= now:
                 seconds, count = connection.message_timeout, len(connection._inbox)
-                connection._shut(
-                    MessageTooSlow(f"a message took over {seconds:g} s; {count} bytes of it came")
-                )
+                connection._shut(MessageTooSlow(f"a message took over {seconds:g} s; {count} bytes of it came"))
         if connection.idle_timeout is not None and not connection._is_paused:
             dues.append(self._idle_at(connection.idle_timeout))
             if dues[-1] <= now:

@@ -44,13 +44,9 @@ def connection_class(handler: Any, settings: dict[str, Any]) -> type[Connection]
             raise TypeError(f"{handler.__name__} is not a subclass of trews.Connection")
         return _derive(handler, settings)
     if isinstance(handler, Connection):
-        raise TypeError(
-            f"give the class {type(handler).__name__}, not an instance: each connection gets its own"
-        )
+        raise TypeError(f"give the class {type(handler).__name__}, not an instance: each connection gets its own")
     if not callable(handler):
-        raise TypeError(
-            f"a handler is a Connection subclass or an async function of a connection, not {handler!r}"
-        )
+        raise TypeError(f"a handler is a Connection subclass or an async function of a connection, not {handler!r}")
     if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
         raise TypeError(f"the handler {_name(handler)} has a `yield`; a handler is a plain `async def`")
     return _derive(HandlerConnection, settings, _handler=staticmethod(handler), __name__=_name(handler))
@@ -61,7 +57,9 @@ def _derive(cls: type[Connection], settings: dict[str, Any], **private: Any) -> 
     if not private:
         return derived
     name = private.pop("__name__")
-    return type(cls)(name, (derived,), {"__module__": cls.__module__, **private}, derived=True)
+    make: Any = type(cls)
+    made: type[Connection] = make(name, (derived,), {"__module__": cls.__module__, **private}, derived=True)
+    return made
 
 
 def _name(handler: Any) -> str:

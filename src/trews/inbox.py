@@ -252,9 +252,7 @@ class Inbox:
             raise TypeError(f"{self._who()} must return (message, consumed) or a number, not {result!r}")
         consumed: int = result[1]
         if not self._least <= consumed <= len(self._buffer):
-            raise ValueError(
-                f"{self._who()} says that a message took {consumed} of {len(self._buffer)} bytes"
-            )
+            raise ValueError(f"{self._who()} says that a message took {consumed} of {len(self._buffer)} bytes")
         self._message = result[0]
         self._consumed = consumed
         self._ready = True

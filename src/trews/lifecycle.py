@@ -17,15 +17,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import enum
-import inspect
 import logging
 import socket
 import struct
-import sys
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trews import debugging
+from trews.addresses import from_name
+from trews.calls import Calls
 from trews.deadlines import Deadlines
 from trews.errors import (
     Aborted,
@@ -41,11 +41,10 @@ from trews.transport.linger import Linger
 from trews.transport.stream import StreamTransport, as_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
 logger = logging.getLogger("trews")
 
-_EAGER = sys.version_info >= (3, 12)
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 
 
@@ -93,7 +92,7 @@ class Reader:
         return self.waiter is not None and not self.waiter.done()
 
 
-class Lifecycle(asyncio.Protocol):
+class Lifecycle(Calls):
     """What happens to a connection, and in which order its callbacks learn of it."""
 
     # Settings, callbacks and methods of Connection that are used here.
@@ -112,7 +111,6 @@ class Lifecycle(asyncio.Protocol):
     on_read: Callable[[Any], Any]
     on_eof: Callable[[], Any]
     on_close: Callable[[Any], Any]
-    on_error: Callable[[BaseException], Any]
     write: Callable[[Any], None]
     bytes_out: Any
 
@@ -129,11 +127,10 @@ class Lifecycle(asyncio.Protocol):
         """The state of a connection that is not connected yet."""
         self._phase = _NEW
         self._reason: ConnectionClosed | None = None
+        self._prepare_calls()
         self._inbox = Inbox()
         self._bytes_in = 0
         self._accepted_out = 0  # by write, on transports that do not count themselves
-        self._task: asyncio.Task[Any] | None = None  # the callback that holds back the next
-        self._spawned: set[asyncio.Task[Any]] = set()
         self._reader: Reader | None = None
         self._drainers: list[asyncio.Future[None]] = []
         self._down_waiters: list[asyncio.Future[None]] = []
@@ -172,8 +169,8 @@ class Lifecycle(asyncio.Protocol):
         self._context = contextvars.copy_context()
         self._deadlines = Deadlines(self, loop)
         self.opened_at = time.time()
-        self.remote_address = _address(transport.get_extra_info("peername"))
-        self.local_address = _address(transport.get_extra_info("sockname"))
+        self.remote_address = from_name(transport.get_extra_info("peername"))
+        self.local_address = from_name(transport.get_extra_info("sockname"))
         self._bind_write(transport)
         if loop.get_debug():
             debugging.check_threads(self)
@@ -234,13 +231,13 @@ class Lifecycle(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._is_full = True
         if self._phase is _OPEN:
-            self._loop.call_soon(self._notify, "on_full")
+            self._loop.call_soon(self._tell, "on_full")
 
     def resume_writing(self) -> None:
         self._is_full = False
         _wake(self._drainers)
         if self._phase is _OPEN:
-            self._loop.call_soon(self._notify, "on_drain")
+            self._loop.call_soon(self._tell, "on_drain")
         elif self._phase is _FLUSHING:
             self._loop.call_soon(self._flushed)
 
@@ -287,11 +284,7 @@ class Lifecycle(asyncio.Protocol):
         waiting = self._transport.get_write_buffer_size()
         if waiting <= self.write_limit:
             return True
-        self._drop(
-            WriteBufferFull(
-                f"the peer does not read: {waiting} bytes wait, write_limit is {self.write_limit}"
-            )
-        )
+        self._drop(WriteBufferFull(f"the peer does not read: {waiting} bytes wait, write_limit is {self.write_limit}"))
         return False
 
     def _backlogged(self) -> None:
@@ -403,119 +396,47 @@ class Lifecycle(asyncio.Protocol):
         self._inbox.clear()
         self._shut(exc)
 
-    # -- running the user's code
+    # -- what comes of calls and turns
 
-    def _deliver(self, callback: Callable[..., Any], *args: Any) -> bool:
-        """Call one of the callbacks that never overlap. True if it has returned well."""
-        try:
-            result = self._context.run(callback, *args)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as exc:
-            self._failed(exc)
-            return False
-        if result is None or not inspect.isawaitable(result):
-            return True
-        task = self._start(result)
-        if task.done():
-            return self._outcome(task)
-        self._task = task
-        task.add_done_callback(self._task_done)
-        return False
-
-    def _start(self, result: Awaitable[Any]) -> asyncio.Task[Any]:
-        """A task in the connection's context. Only called where that is not entered, so it may run at once."""
-        coroutine = result if inspect.iscoroutine(result) else _wait_for(result)
-        if _EAGER:
-            return asyncio.Task(coroutine, loop=self._loop, context=self._context, eager_start=True)  # type: ignore[call-arg, unused-ignore]
-        return self._loop.create_task(coroutine, context=self._context)
-
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
-        if self._task is not task:
-            return  # left behind
-        self._task = None
+    def _returned(self) -> None:
+        if self._task is not None:
+            return  # what ended ran beside it
         if self._phase is _CLOSED:
-            self._close_returned(task)
+            self._end()
             return
-        if self._outcome(task) and self._is_connecting:
+        if self._is_connecting:
             self._connected()
         self._pump()
-
-    def _outcome(self, task: asyncio.Task[Any]) -> bool:
-        """Whether a callback, handler or spawned task ended well; if not, its connection is aborted."""
-        if task.cancelled():
-            if self._phase <= _FLUSHING:
-                self._drop(Aborted("the handler was cancelled"))
-            return False
-        exc = task.exception()
-        if exc is None or (isinstance(exc, ConnectionClosed) and exc.connection is self):
-            return True
-        self._failed(exc)
-        return False
 
     def _connected(self) -> None:
         """`on_connect` has returned."""
         self._is_connecting = False
-        if self._closes_after_connect:
+        if self._closes_after_connect and self._phase is _OPEN:
             self._shut(ClosedLocally("its handler returned"))
 
     def _failed(self, exc: BaseException) -> None:
-        """User code raised: it is told, and the connection ends, so that no peer is left hanging."""
-        result = None
-        try:
-            result = self._context.run(self.on_error, exc)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException:
-            logger.exception("%r: on_error failed while it was told of %r", self, exc)
+        told = self._tell_error(exc)
         reason = Aborted(f"the connection's own code failed: {exc!r}")
         reason.__cause__ = exc
         self._drop(reason)
-        if inspect.isawaitable(result):
-            self._keep(self._loop.create_task(_wait_for(result), context=self._context))
+        if told is not None:
+            self._spawn(told)
 
-    def _notify(self, name: str) -> None:
-        """Call one of the callbacks that do not wait for others."""
-        if self._phase is not _OPEN:
-            return
-        try:
-            result = self._context.run(getattr(self, name))
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as exc:
-            self._failed(exc)
-            return
-        if inspect.isawaitable(result):
-            self._keep(self._loop.create_task(_wait_for(result), context=self._context))
-
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._spawned.add(task)
-        task.add_done_callback(self._spawned_done)
-
-    def _spawned_done(self, task: asyncio.Task[Any]) -> None:
-        self._spawned.discard(task)
-        if not task.cancelled():
-            self._outcome(task)
-        self._pump()
-
-    def _has_tasks(self) -> bool:
-        return self._task is not None or bool(self._spawned)
-
-    def _cancel_tasks(self) -> None:
-        for task in (self._task, *self._spawned):
-            if task is not None:
-                task.cancel()
+    def _cancelled(self) -> None:
+        if self._phase <= _FLUSHING:
+            self._drop(Aborted("the handler was cancelled"))
 
     def _leave_tasks(self) -> None:
         """Code that goes on although it was cancelled must not keep the connection from ending."""
-        tasks = [task for task in (self._task, *self._spawned) if task is not None]
-        logger.error("%r: its code goes on after it was cancelled: %r", self, tasks)
-        self._task = None
-        self._spawned.clear()
+        self._forget_tasks()
         if self._phase is _CLOSED:
             self._end()
         else:
             self._pump_soon()
+
+    def _tell(self, name: str) -> None:
+        if self._phase is _OPEN:
+            self._notify(name)
 
     def _pump_soon(self) -> None:
         if not self._is_pump_due:
@@ -649,22 +570,15 @@ class Lifecycle(asyncio.Protocol):
         except BaseException as exc:
             self._failed(exc)
             result = None
-        if inspect.isawaitable(result):
-            task = self._task = self._start(result)
-            if not task.done():
-                task.add_done_callback(self._task_done)
-                self._deadlines.go_down(self.close_timeout)
-                return
-            self._close_returned(task)
-        else:
+        self._follow(result)
+        if self._task is None:
             self._end()
-
-    def _close_returned(self, task: asyncio.Task[Any]) -> None:
-        self._task = None
-        self._outcome(task)
-        self._end()
+        else:
+            self._deadlines.go_down(self.close_timeout)
 
     def _end(self) -> None:
+        if self._is_ended:
+            return
         self._is_ended = True
         self._deadlines.end()
         _wake(self._end_waiters)
@@ -675,7 +589,7 @@ class Lifecycle(asyncio.Protocol):
         """The server drains."""
         self._is_draining = True
         if not self._closes_after_connect:
-            self._loop.call_soon(self._notify, "on_stop")
+            self._loop.call_soon(self._tell, "on_stop")
         elif self._phase is _OPEN:
             self._pump_soon()
 
@@ -691,17 +605,3 @@ def _wake(waiters: list[asyncio.Future[None]]) -> None:
         if not waiter.done():
             waiter.set_result(None)
     waiters.clear()
-
-
-def _address(name: Any) -> Any:
-    """A socket's name as `(host, port)` or a path; addresses mapped from IPv4 are shown as such."""
-    if isinstance(name, tuple) and len(name) >= 2:
-        host, port = name[:2]
-        return (host.removeprefix("::ffff:") if "." in host else host, port)
-    if isinstance(name, bytes):  # an abstract Unix socket
-        return "@" + name.removeprefix(b"\0").decode("utf-8", "backslashreplace")
-    return name
-
-
-async def _wait_for(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable

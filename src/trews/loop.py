@@ -7,8 +7,9 @@ poll (see `poller`), and connections that are still open when the loop closes ar
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import sys
-from asyncio import futures
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from trews.poller import Watcher
     from trews.timers import Clock
 
-logger = asyncio.log.logger
+logger = logging.getLogger("asyncio")
 T = TypeVar("T")
 
 
@@ -32,6 +33,8 @@ class EventLoop(asyncio.SelectorEventLoop):
         poller: the poller to use, or its name; the best there is by default.
         transports: `"trews"` gives asyncio libraries our stream transport, `"asyncio"` the stock one.
     """
+
+    _transports: Any  # of asyncio: its stream transports by fd
 
     def __init__(self, poller: Poller | str | None = None, *, transports: str = "trews") -> None:
         if transports not in ("trews", "asyncio"):
@@ -51,9 +54,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         """The loop's time as of the last event; reading it is free."""
         return self._poller
 
-    def attach_stream(
-        self, sock: Any, protocol: asyncio.BaseProtocol, peername: Any = None
-    ) -> StreamTransport:
+    def attach_stream(self, sock: Any, protocol: asyncio.BaseProtocol, peername: Any = None) -> StreamTransport:
         """Make a transport for a connected, non-blocking socket and start it, in this very turn."""
         extra = {} if peername is None else {"peername": peername}
         transport = StreamTransport(self, sock, protocol, self._poller, extra)
@@ -85,21 +86,27 @@ class EventLoop(asyncio.SelectorEventLoop):
             protocol = watcher.face.get_protocol() if hasattr(watcher, "face") else watcher
             logger.warning("Handling an event of %r took %.3f seconds", protocol, seconds)
 
-    def _make_socket_transport(  # type: ignore[override]  # a private hook; one signature on 3.11-3.13
+    def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
     ) -> Any:
         if not self._own_transports:
             return super()._make_socket_transport(  # type: ignore[misc]
                 sock, protocol, waiter, extra=extra, server=server
             )
-        asyncio.base_events._set_nodelay(sock)
+        if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport = StreamTransport(self, sock, protocol, self._poller, extra, server)
         self._transports[sock.fileno()] = transport
         self.call_soon(protocol.connection_made, transport)
         self.call_soon(transport._start_reading)
         if waiter is not None:
-            self.call_soon(futures._set_result_unless_cancelled, waiter, None)
+            self.call_soon(_release, waiter)
         return transport
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.cancelled():
+        waiter.set_result(None)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

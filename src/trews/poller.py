@@ -92,11 +92,14 @@ class _Select:
         self._masks.clear()
 
 
+_select: Any = select  # kqueue's names are not known to type checkers elsewhere
+
+
 class _Kqueue:
     """kqueue(2) of the BSDs and macOS: one filter a direction, EV_EOF comes with the filter it concerns."""
 
     def __init__(self) -> None:
-        self._queue = select.kqueue()
+        self._queue = _select.kqueue()
         self._masks: dict[int, int] = {}
 
     def register(self, fd: int, mask: int) -> None:
@@ -109,15 +112,15 @@ class _Kqueue:
         self._change(fd, self._masks.pop(fd, 0), 0)
 
     def _change(self, fd: int, old: int, new: int) -> None:
-        for bit, kind in ((READ, select.KQ_FILTER_READ), (WRITE, select.KQ_FILTER_WRITE)):
+        for bit, kind in ((READ, _select.KQ_FILTER_READ), (WRITE, _select.KQ_FILTER_WRITE)):
             if (old ^ new) & bit:
-                flags = select.KQ_EV_ADD if new & bit else select.KQ_EV_DELETE
-                self._queue.control([select.kevent(fd, kind, flags)], 0, 0)
+                flags = _select.KQ_EV_ADD if new & bit else _select.KQ_EV_DELETE
+                self._queue.control([_select.kevent(fd, kind, flags)], 0, 0)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         found: dict[int, int] = {}
         for event in self._queue.control(None, max(len(self._masks), 1), timeout):
-            bit = READ if event.filter == select.KQ_FILTER_READ else WRITE
+            bit = READ if event.filter == _select.KQ_FILTER_READ else WRITE
             found[event.ident] = found.get(event.ident, 0) | bit
         return list(found.items())
 
@@ -268,9 +271,7 @@ class Poller(selectors.BaseSelector):
         key = self._keys.get(fd)
         if key is not None:
             # Whatever is not plainly the one direction concerns both, as in `selectors`.
-            events = (selectors.EVENT_READ if mask & ~WRITE else 0) | (
-                selectors.EVENT_WRITE if mask & ~READ else 0
-            )
+            events = (selectors.EVENT_READ if mask & ~WRITE else 0) | (selectors.EVENT_WRITE if mask & ~READ else 0)
             if events & key.events:
                 ready.append((key, events & key.events))
 

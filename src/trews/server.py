@@ -12,14 +12,14 @@ import logging
 import signal
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from trews.connection import Connection
 from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, sentence
 from trews.handler import connection_class
 from trews.loop import new_event_loop
-from trews.settings import DEFAULTS, SERVER_CALLBACKS, check_class
+from trews.settings import DEFAULTS, SERVER_CALLBACKS, check_class, nearest
 from trews.transport.attach import attach
 from trews.transport.listener import Listener, bind
 
@@ -109,8 +109,6 @@ class Server:
     max_connections: int | None = None
     max_connections_per_host: int | None = None
 
-    _checked: ClassVar[dict[str, Any]] = {**_LIMITS}
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_class(cls, SERVER_CALLBACKS, _LIMITS)
@@ -118,6 +116,10 @@ class Server:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here and not in __init__: a subclass that forgets super().__init__() gets a sentence, not a riddle.
         self = super().__new__(cls)
+        self._prepare()
+        return self
+
+    def _prepare(self) -> None:
         self.connections = Connections()
         self._class: type[Connection] | None = None
         self._state = State.NEW
@@ -133,7 +135,6 @@ class Server:
         self._stopped: asyncio.Future[Drained] | None = None
         self._grace_timer: asyncio.TimerHandle | None = None
         self._final_task: asyncio.Task[None] | None = None
-        return self
 
     def __init__(self, handler: Any, **settings: Any) -> None:
         for name in _LIMITS:
@@ -534,8 +535,6 @@ def _handle_signals(loop: asyncio.AbstractEventLoop, on_signal: Any) -> Any:
 
 def _check_settings(settings: dict[str, Any]) -> None:
     """A misspelt keyword may be meant for the server or its connections: name the nearest of both."""
-    from trews.settings import nearest
-
     for name in settings:
         if name not in DEFAULTS:
             raise TypeError(f"there is no setting {name!r}{nearest(name, [*DEFAULTS, *_LIMITS])}")

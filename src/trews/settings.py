@@ -31,9 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "half_close": False,
 }
 
-CALLBACKS = frozenset(
-    {"on_connect", "on_read", "on_eof", "on_close", "on_full", "on_drain", "on_stop", "on_error"}
-)
+CALLBACKS = frozenset({"on_connect", "on_read", "on_eof", "on_close", "on_full", "on_drain", "on_stop", "on_error"})
 SERVER_CALLBACKS = frozenset({"on_start", "on_stop", "on_accept", "on_error"})
 PLAIN_ONLY = ("on_full", "on_drain")
 
@@ -135,9 +133,7 @@ def _check_callback_name(cls: type, name: str, callbacks: frozenset[str]) -> Non
             raise TypeError(f"{cls.__name__}.{name} would never be called; did you mean {right}?")
     right_synonym = _SYNONYMS.get(name)
     if right_synonym in callbacks:
-        warnings.warn(
-            f"{cls.__name__}.{name} is never called by trews; the callback is {right_synonym}", stacklevel=4
-        )
+        warnings.warn(f"{cls.__name__}.{name} is never called by trews; the callback is {right_synonym}", stacklevel=4)
 
 
 def _check_setting_name(cls: type, name: str, settings: dict[str, Any]) -> None:
@@ -164,8 +160,4 @@ def is_near(name: str, right: str) -> bool:
     if start is None:
         return True  # one more or one less at the end
     rest, want = name[start:], right[start:]
-    return (
-        rest[1:] in (want, want[1:])
-        or rest == want[1:]
-        or (rest[:2] == want[:2][::-1] and rest[2:] == want[2:])
-    )
+    return rest[1:] in (want, want[1:]) or rest == want[1:] or (rest[:2] == want[:2][::-1] and rest[2:] == want[2:])

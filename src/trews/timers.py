@@ -149,9 +149,7 @@ def wheel_of(loop: asyncio.AbstractEventLoop) -> Wheel:
 class Timer:
     """A call to come. `cancel()` takes it back, `is_active` tells whether it will still happen."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], args: tuple[Any, ...]
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._loop = loop
         self._fn = fn
         self._args = args

@@ -85,9 +85,7 @@ async def _addresses(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> lis
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as exc:
         reason = exc.strerror if isinstance(exc, socket.gaierror) else str(exc)
-        raise ConnectError(
-            endpoint.shown, [(endpoint.shown, f"the host {host!r} is not known ({reason})")]
-        ) from exc
+        raise ConnectError(endpoint.shown, [(endpoint.shown, f"the host {host!r} is not known ({reason})")]) from exc
     return [(family, address) for family, _, _, _, address in found]
 
 

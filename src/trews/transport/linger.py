@@ -30,9 +30,7 @@ class Linger(asyncio.Protocol):
 
     wheel_slot = 0.0
 
-    def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, gone: Callable[[], None]
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, gone: Callable[[], None]) -> None:
         self._transport = transport
         self._gone = gone
         self._clock = clock_of(loop)

@@ -114,9 +114,7 @@ class Listener:
             if exc.errno in (errno.EBADF, errno.EINVAL):
                 return False  # closed by one of the callbacks
             # Linux passes on network errors that are already pending on the new socket (accept(2)).
-            logger.info(
-                "a connection to %s was lost before it was accepted: %s", self.endpoint, sentence(exc)
-            )
+            logger.info("a connection to %s was lost before it was accepted: %s", self.endpoint, sentence(exc))
             return True
         sock.setblocking(False)
         if self._retry_after != RETRY_FIRST:
@@ -271,9 +269,7 @@ def _remove_stale(endpoint: Endpoint) -> None:
     except OSError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ListenError(
-            f"cannot listen on {endpoint.shown}: there is a file of that name that is no socket"
-        )
+        raise ListenError(f"cannot listen on {endpoint.shown}: there is a file of that name that is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:

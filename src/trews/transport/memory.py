@@ -118,6 +118,11 @@ class MemorySocket:
         self.peer._at_eof = True
         self.peer._kick()
 
+    @property
+    def inbound(self) -> int:
+        """Bytes that have come and were not received yet."""
+        return len(self._inbound)
+
     # -- the network between
 
     def clog(self) -> None:
@@ -207,9 +212,7 @@ class MemoryListener:
         """Take connections from now on: `accept(socket, address)` for each, while `has_room()`."""
         names = _listeners.setdefault(loop, {})
         if self.endpoint.path in names:
-            raise ListenError(
-                f"cannot listen on {self.endpoint}: a server of this loop has that name already"
-            )
+            raise ListenError(f"cannot listen on {self.endpoint}: a server of this loop has that name already")
         names[self.endpoint.path] = self
         self._loop, self._accept, self._has_room = loop, accept, has_room
 

@@ -13,6 +13,7 @@ State of a core:
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 import warnings
@@ -28,12 +29,10 @@ if TYPE_CHECKING:
 
 from trews.poller import FAILED, READ, WRITE
 
-logger = asyncio.log.logger
+logger = logging.getLogger("asyncio")
 
 RECV_MIN = 16 * 1024
-RECV_MAX = (
-    256 * 1024
-)  # what one recv may take; a connection that fills its buffer gets twice as much next time
+RECV_MAX = 256 * 1024  # what one recv may take; a connection that fills its buffer gets twice as much next time
 PIECES_A_SEND = 64  # buffers handed to one sendmsg
 SALVAGE = 16  # recvs after a failed send: what the peer said before it left is delivered
 
@@ -80,9 +79,7 @@ class StreamCore:
         "waiting",
     )
 
-    def __init__(
-        self, sock: Any, poller: Poller, loop: asyncio.AbstractEventLoop, face: StreamTransport
-    ) -> None:
+    def __init__(self, sock: Any, poller: Poller, loop: asyncio.AbstractEventLoop, face: StreamTransport) -> None:
         self.sock = sock
         self.fd: int = sock.fileno()
         self.recv: Callable[[int], bytes] = sock.recv
@@ -153,7 +150,7 @@ class StreamCore:
         protocol = cast("asyncio.BufferedProtocol", self.face.get_protocol())
         try:
             buffer = protocol.get_buffer(-1)
-            if not len(buffer):
+            if not len(memoryview(buffer)):
                 raise RuntimeError("get_buffer() returned an empty buffer")
         except (KeyboardInterrupt, SystemExit):
             raise
@@ -364,6 +361,11 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
         server: an `asyncio.Server` that counts its connections.
     """
 
+    # Of asyncio's classes, which do not declare them.
+    _extra: dict[str, Any]
+    _maybe_pause_protocol: Callable[[], None]
+    _maybe_resume_protocol: Callable[[], None]
+
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
@@ -382,9 +384,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
         self._sock_fd: int = sock.fileno()
         self._server = server
         self._drops = 0
-        self._extra.setdefault(
-            "socket", trsock.TransportSocket(sock) if isinstance(sock, socket.socket) else sock
-        )
+        self._extra.setdefault("socket", trsock.TransportSocket(sock) if isinstance(sock, socket.socket) else sock)
         self._extra.setdefault("sockname", _name(sock.getsockname))
         self._extra.setdefault("peername", _name(sock.getpeername))
         self.core = StreamCore(sock, poller, loop, self)

@@ -1,0 +1,23 @@
+"""Addresses of sockets, as people see them: `(host, port)`, or the path of a Unix socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def from_name(name: Any) -> Any:
+    """What `getsockname` says, as `(host, port)` or a path; addresses mapped from IPv4 are shown as such."""
+    if isinstance(name, tuple) and len(name) >= 2:
+        host, port = name[:2]
+        return (host.removeprefix("::ffff:") if "." in host else host, port)
+    if isinstance(name, bytes):  # an abstract Unix socket
+        return "@" + name.removeprefix(b"\0").decode("utf-8", "backslashreplace")
+    return name
+
+
+def shown(address: Any) -> str:
+    """An address as text: `127.0.0.1:4040`, `[::1]:4040`, `/run/x.sock`, `?` if it has none."""
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(address) if address else "?"

@@ -1,0 +1,161 @@
+"""Calling the code of one connection: in its context, plain or async, one after the other.
+
+Callbacks run in the connection's own `contextvars` context. A context cannot be entered twice, so everything here
+is called from the loop, outside of it. What is async becomes a task in that context; an error ends the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import sys
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from trews.errors import ConnectionClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+logger = logging.getLogger("trews")
+
+_EAGER = sys.version_info >= (3, 12)
+
+
+class Calls(asyncio.Protocol):
+    """The part of a connection that runs user code."""
+
+    on_error: Callable[[BaseException], Any]
+    _loop: asyncio.AbstractEventLoop
+    _context: contextvars.Context
+
+    def _prepare_calls(self) -> None:
+        self._task: asyncio.Task[Any] | None = None  # the callback that holds back the next
+        self._spawned: set[asyncio.Task[Any]] = set()
+
+    # -- what comes of it
+
+    @abstractmethod
+    def _returned(self) -> None:
+        """An async callback has ended; the next event may be handed out."""
+
+    @abstractmethod
+    def _failed(self, exc: BaseException) -> None:
+        """User code raised: it is told, and the connection ends, so that no peer is left hanging."""
+
+    @abstractmethod
+    def _cancelled(self) -> None:
+        """An async callback was cancelled, by the connection itself or by somebody else."""
+
+    # -- callbacks that never overlap
+
+    def _deliver(self, callback: Callable[..., Any], *args: Any) -> bool:
+        """Call one of the callbacks that never overlap. True if it has returned well."""
+        try:
+            result = self._context.run(callback, *args)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:
+            self._failed(exc)
+            return False
+        return result is None or self._follow(result)
+
+    def _follow(self, result: Any) -> bool:
+        """Run what a callback returned, if it is awaitable. True if it has ended well already."""
+        if not inspect.isawaitable(result):
+            return True
+        task = self._start(result)
+        if task.done():
+            return self._outcome(task)
+        self._task = task
+        task.add_done_callback(self._task_done)
+        return False
+
+    def _start(self, result: Awaitable[Any]) -> asyncio.Task[Any]:
+        """A task in the connection's context. Only called where that is not entered, so it may run at once."""
+        if _EAGER:
+            return asyncio.Task(_coroutine(result), loop=self._loop, context=self._context, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+        return self._loop.create_task(_coroutine(result), context=self._context)
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        if self._task is task:  # and not left behind
+            self._task = None
+            self._outcome(task)
+            self._returned()
+
+    def _outcome(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a callback, handler or spawned task ended well; if not, its connection is aborted."""
+        if task.cancelled():
+            self._cancelled()
+            return False
+        exc = task.exception()
+        # The end of its own connection ends a handler quietly.
+        if exc is None or (isinstance(exc, ConnectionClosed) and exc.connection is self):
+            return True
+        self._failed(exc)
+        return False
+
+    # -- others
+
+    def _notify(self, name: str) -> None:
+        """Call one of the callbacks that do not wait for others."""
+        try:
+            result = self._context.run(getattr(self, name))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:
+            self._failed(exc)
+            return
+        if inspect.isawaitable(result):
+            self._spawn(result)
+
+    def _tell_error(self, exc: BaseException) -> Awaitable[Any] | None:
+        """Call `on_error`; returns what is to be awaited if it is async."""
+        try:
+            result = self._context.run(self.on_error, exc)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            logger.exception("%r: on_error failed while it was told of %r", self, exc)
+            return None
+        return result if inspect.isawaitable(result) else None
+
+    def _spawn(self, awaitable: Awaitable[Any]) -> asyncio.Task[Any]:
+        """Run something beside the callbacks, for as long as the connection lives."""
+        task = self._loop.create_task(_coroutine(awaitable), context=self._context)
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned_done)
+        return task
+
+    def _spawned_done(self, task: asyncio.Task[Any]) -> None:
+        if task in self._spawned:  # and not left behind
+            self._spawned.discard(task)
+            if not task.cancelled():
+                self._outcome(task)
+            self._returned()
+
+    # -- their end
+
+    def _has_tasks(self) -> bool:
+        return self._task is not None or bool(self._spawned)
+
+    def _cancel_tasks(self) -> None:
+        for task in (self._task, *self._spawned):
+            if task is not None:
+                task.cancel()
+
+    def _forget_tasks(self) -> None:
+        tasks = [task for task in (self._task, *self._spawned) if task is not None]
+        logger.error("%r: its code goes on after it was cancelled: %r", self, tasks)
+        self._task = None
+        self._spawned.clear()
+
+
+def _coroutine(result: Awaitable[Any]) -> Any:
+    return result if inspect.iscoroutine(result) else _wait_for(result)
+
+
+async def _wait_for(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
