@@ -17,15 +17,17 @@ from typing import NamedTuple
 # From the ground up; a module may import what stands on a lower line. A name with a star is a
 # package: its modules may import one another. Two on one line may not.
 LAYERS = """
-    errors addresses
+    errors addresses phase
     endpoint
     framing
     inbox
     poller
     timers
+    threads
     transport.*
     loop
     settings debugging deadlines calls
+    output
     lifecycle
     connection
     handler

@@ -6,6 +6,7 @@
     Endpoint                   where to listen or connect, as a string
     framing                    how a stream is cut into messages
     soon, after, every         timers
+    call_from_thread           from another thread into the loop
     run, EventLoop             the loop
     errors                     all exceptions; they are here too
 
@@ -43,6 +44,7 @@ from trews.errors import (
 )
 from trews.loop import EventLoop, new_event_loop, run
 from trews.server import Connections, Drained, Server, Stats, serve
+from trews.threads import call_from_thread
 from trews.timers import Timer, after, every, soon
 
 __version__ = "0.1.0"
@@ -82,6 +84,7 @@ __all__ = [
     "WriteBufferFull",
     "WriteStalled",
     "after",
+    "call_from_thread",
     "connect",
     "errors",
     "every",

@@ -25,9 +25,9 @@ from trews.errors import (
 )
 from trews.framing import Framer, framer_for
 from trews.inbox import NEED, SPENT, is_zero
-from trews.lifecycle import Consumer, Lifecycle, Phase, Reader
+from trews.lifecycle import Lifecycle, Reader
+from trews.phase import Consumer, Phase
 from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class
-from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
@@ -158,16 +158,6 @@ class Connection(Lifecycle):
     def bytes_in(self) -> int:
         """Bytes received so far."""
         return self._bytes_in
-
-    @property
-    def bytes_out(self) -> int:
-        """Bytes handed to the operating system so far."""
-        if self._phase is _NEW:
-            return 0
-        transport = self._transport
-        if isinstance(transport, StreamTransport):
-            return transport.core.total_out - transport.core.waiting
-        return self._accepted_out - (transport.get_write_buffer_size() if self._phase <= _FLUSHING else 0)
 
     @property
     def is_closed(self) -> bool:

@@ -6,7 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from trews.connection import Connection
-from trews.lifecycle import Consumer
+from trews.phase import Consumer
 from trews.settings import DEFAULTS, with_settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class HandlerConnection(Connection, derived=True):
         if not inspect.isawaitable(result):
             raise TypeError(
                 f"the handler {_name(type(self)._handler)} returned {result!r}; a handler function is an "
-                "`async def` (for code written as if it blocked, see trews.green)"
+                "`async def` (for code written as if it blocked there will be trews.green)"
             )
         return result
 

@@ -43,7 +43,6 @@ class Inbox:
     """
 
     __slots__ = (
-        "_buffer",
         "_consumed",
         "_decoder",
         "_least",
@@ -54,10 +53,11 @@ class Inbox:
         "_scanned",
         "_value",
         "_waiting",
+        "buffer",
     )
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self.buffer = bytearray()
         # The setting that `_decoder`, and all that follows, belongs to; None if to none.
         self._value: Any = None
         self._decoder: Any = None
@@ -74,25 +74,25 @@ class Inbox:
         self._waiting: bool = False
 
     def __len__(self) -> int:
-        return len(self._buffer)
+        return len(self.buffer)
 
     @property
     def partial(self) -> bool:
         """Whether the beginning of a message waits for its rest, as of the last `peek` or `take`."""
-        return self._waiting and len(self._buffer) > 0
+        return self._waiting and len(self.buffer) > 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes that have arrived."""
-        self._buffer += data
+        self.buffer += data
 
     def clear(self) -> None:
         """Drop all bytes, and the state of the framer."""
-        self._buffer.clear()
+        self.buffer.clear()
         self._forget()
 
     def leftover(self) -> bytes:
         """Take all bytes as they are, decoded ahead or not."""
-        data = bytes(self._buffer)
+        data = bytes(self.buffer)
         self.clear()
         return data
 
@@ -109,7 +109,7 @@ class Inbox:
         """
         if value is None:
             self._forget()
-            return len(self._buffer) > 0
+            return len(self.buffer) > 0
         if type(value) is int:
             return self._has(value, limit)
         if value is SPENT:
@@ -153,12 +153,12 @@ class Inbox:
             IncompleteMessage: the bytes left are no message; it has them, they are gone from here.
             And what `peek` raises.
         """
-        if not self._buffer and not is_zero(value):
+        if not self.buffer and not is_zero(value):
             return NEED
         message = self.take(value, limit)
-        if message is not NEED or not self._buffer:
+        if message is not NEED or not self.buffer:
             return message
-        result = None if self._value is None else self._decoder.eof(self._buffer)
+        result = None if self._value is None else self._decoder.eof(self.buffer)
         if result is None:
             raise IncompleteMessage(self.leftover())
         self._accept(result)
@@ -173,13 +173,13 @@ class Inbox:
 
     def _take_raw(self) -> Any:
         self._forget()
-        size = len(self._buffer)
+        size = len(self.buffer)
         if size == 0:
             return NEED
         if size > RAW_MAX:
             return self._cut(RAW_MAX)
-        data = bytes(self._buffer)
-        self._buffer.clear()
+        data = bytes(self.buffer)
+        self.buffer.clear()
         return data
 
     def _has(self, count: int, limit: int) -> bool:
@@ -187,12 +187,12 @@ class Inbox:
         self._forget()
         if count < 0 or count > limit:
             self._look(Exactly(count), limit)  # has the words for it
-        self._waiting = len(self._buffer) < count
+        self._waiting = len(self.buffer) < count
         return not self._waiting
 
     def _cut(self, count: int) -> bytes:
-        data = cut(self._buffer, 0, count)
-        del self._buffer[:count]
+        data = cut(self.buffer, 0, count)
+        del self.buffer[:count]
         return data
 
     def _look(self, value: Any, limit: int) -> bool:
@@ -204,11 +204,11 @@ class Inbox:
             self._restrict(limit)
         if self._ready:
             return True
-        size = len(self._buffer)
+        size = len(self.buffer)
         if size < self._need:
             self._waiting = True
             return False
-        result: Any = self._decoder.decode(self._buffer, self._scanned)
+        result: Any = self._decoder.decode(self.buffer, self._scanned)
         if isinstance(result, int):
             self._wait_for(result)
         else:
@@ -235,7 +235,7 @@ class Inbox:
             pass  # somebody's own decoder with no room for it; _wait_for stops that one in the end
 
     def _wait_for(self, need: int) -> None:
-        size = len(self._buffer)
+        size = len(self.buffer)
         if need <= size:
             raise ValueError(f"{self._who()} wants {need} bytes and has {size}: it must ask for more")
         if not isinstance(self._decoder, Decoder):
@@ -251,8 +251,8 @@ class Inbox:
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], int)):
             raise TypeError(f"{self._who()} must return (message, consumed) or a number, not {result!r}")
         consumed: int = result[1]
-        if not self._least <= consumed <= len(self._buffer):
-            raise ValueError(f"{self._who()} says that a message took {consumed} of {len(self._buffer)} bytes")
+        if not self._least <= consumed <= len(self.buffer):
+            raise ValueError(f"{self._who()} says that a message took {consumed} of {len(self.buffer)} bytes")
         self._message = result[0]
         self._consumed = consumed
         self._ready = True
@@ -264,7 +264,7 @@ class Inbox:
         self._ready = False
         self._need = self._least
         self._scanned = 0
-        del self._buffer[: self._consumed]
+        del self.buffer[: self._consumed]
         return message
 
     def _who(self) -> str:

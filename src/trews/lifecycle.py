@@ -1,11 +1,8 @@
 """The life of a connection, from its transport's first word to `on_close`: all that decides, nothing that waits.
 
-    NEW ──> OPEN ──close, EOF, deadline──> FLUSHING ──sent, FIN──> DOWN ──its code has returned──> CLOSED
-             └──────lost, aborted─────────────┴───────────────────^          (and on_close is called)
-
-`Lifecycle` is the `asyncio.Protocol` under `Connection`. Input waits in an `Inbox`, and `_pump` is the one place
-that hands it out, one event after the other: messages, EOF, the close. It stops while an async callback runs,
-while a `read()` waits, and while the user has paused. Nothing here is called by users; they call `Connection`.
+The states are in `phase`. `Lifecycle` is the `asyncio.Protocol` under `Connection`. Input waits in an `Inbox`, and
+`_pump` is the one place that hands it out, one event after the other: messages, EOF, the close. It stops while an
+async callback runs, while a `read()` waits, and while the user has paused. Users call `Connection`, nothing here.
 
 Callbacks run in the connection's own context, which is not re-entrant. So they are called from the loop only:
 what users call (`close`, `resume_reading`, …) never calls back, but asks for a turn (`call_soon`).
@@ -16,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import enum
 import logging
 import socket
 import struct
@@ -25,20 +21,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trews import debugging
 from trews.addresses import from_name
-from trews.calls import Calls
 from trews.deadlines import Deadlines
 from trews.errors import (
     Aborted,
     ClosedByPeer,
     ClosedLocally,
     ConnectionClosed,
-    Error,
-    WriteBufferFull,
     closed_by,
 )
 from trews.inbox import NEED, SPENT, Inbox, is_zero
+from trews.output import Output, wake
+from trews.phase import Consumer, Phase
+from trews.timers import clock_of
 from trews.transport.linger import Linger
-from trews.transport.stream import StreamTransport, as_bytes
+from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,25 +44,8 @@ logger = logging.getLogger("trews")
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 
 
-class Phase(enum.IntEnum):
-    """Where a connection is in its life; see the picture above."""
-
-    NEW = 0
-    OPEN = 1
-    FLUSHING = 2
-    DOWN = 3
-    CLOSED = 4
-
-
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
-
-
-class Consumer(enum.IntEnum):
-    """Who takes messages that no `read()` waits for."""
-
-    ON_READ = 0
-    READ = 1  # nobody: they are kept for the next read()
-    NOBODY = 2  # thrown away
+_ON_READ = Consumer.ON_READ
 
 
 class Reader:
@@ -92,7 +71,7 @@ class Reader:
         return self.waiter is not None and not self.waiter.done()
 
 
-class Lifecycle(Calls):
+class Lifecycle(Output):
     """What happens to a connection, and in which order its callbacks learn of it."""
 
     # Settings, callbacks and methods of Connection that are used here.
@@ -101,18 +80,12 @@ class Lifecycle(Calls):
     read_high: int
     message_timeout: float | None
     idle_timeout: float | None
-    write_high: int
-    write_low: int
-    write_limit: int
-    write_timeout: float | None
     close_timeout: float | None
     half_close: bool
     on_connect: Callable[[], Any]
     on_read: Callable[[Any], Any]
     on_eof: Callable[[], Any]
     on_close: Callable[[Any], Any]
-    write: Callable[[Any], None]
-    bytes_out: Any
 
     server: Any
     remote_address: Any
@@ -121,18 +94,15 @@ class Lifecycle(Calls):
 
     _consumer: ClassVar[Consumer] = Consumer.READ
     _closes_after_connect: ClassVar[bool] = False  # a handler function: its return ends the connection
-    _overrides_write: ClassVar[bool] = False
 
     def _prepare(self) -> None:
         """The state of a connection that is not connected yet."""
-        self._phase = _NEW
         self._reason: ConnectionClosed | None = None
         self._prepare_calls()
+        self._prepare_output()
         self._inbox = Inbox()
         self._bytes_in = 0
-        self._accepted_out = 0  # by write, on transports that do not count themselves
         self._reader: Reader | None = None
-        self._drainers: list[asyncio.Future[None]] = []
         self._down_waiters: list[asyncio.Future[None]] = []
         self._end_waiters: list[asyncio.Future[None]] = []
         self._made: asyncio.Future[None] | None = None  # connect() waits for it
@@ -142,14 +112,9 @@ class Lifecycle(Calls):
         self._is_eof = self._is_eof_told = False
         self._is_paused = False  # by the user
         self._is_reading = True  # as far as the transport knows
-        self._is_full = False
-        self._is_closed_by_user = False
-        self._is_write_closed = False
         self._is_draining = False
         self._delivers_rest = False  # lost: what arrived before is still handed out
         self._is_ended = False
-        self._limits = (-1, -1)
-        self._raw_write: Callable[[Any], None] = self._write_unconnected
 
     @property
     def is_open(self) -> bool:
@@ -167,6 +132,7 @@ class Lifecycle(Calls):
         loop = self._loop = asyncio.get_running_loop()
         self._transport: Any = transport
         self._context = contextvars.copy_context()
+        self._clock = clock_of(loop)
         self._deadlines = Deadlines(self, loop)
         self.opened_at = time.time()
         self.remote_address = from_name(transport.get_extra_info("peername"))
@@ -191,25 +157,32 @@ class Lifecycle(Calls):
 
     def data_received(self, data: bytes) -> None:
         self._bytes_in += len(data)
-        self._deadlines.heard()
+        self._deadlines.heard_at = self._clock.tick
         if self._phase is not _OPEN:
             return  # closing: thrown away
         if (
-            self.framer is None
-            and self._consumer is Consumer.ON_READ
-            and self._task is None
-            and self._reader is None
-            and not (self._is_paused or self._is_pumping or len(self._inbox))
+            self.framer is not None
+            or self._consumer is not _ON_READ
+            or self._task is not None
+            or self._reader is not None
+            or self._is_paused
+            or self._inbox.buffer
         ):
-            # The plain case, without a detour through the inbox.
-            self._is_pumping = True
-            try:
-                self._deliver(self.on_read, data)
-            finally:
-                self._is_pumping = False
-        else:
             self._inbox.feed(data)
-        self._pump()
+            self._pump()
+            return
+        # The plain case, without a detour through the inbox: saves 1.5 of 2.3 us (CPython 3.13, uncompiled).
+        try:
+            result = self._context.run(self.on_read, data)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:
+            self._failed(exc)
+            return
+        if result is not None:
+            self._follow(result)
+        if self.idle_timeout is not None and self._phase is _OPEN:
+            self._deadlines.watch_idle()
 
     def eof_received(self) -> bool:
         self._is_eof = True
@@ -227,76 +200,6 @@ class Lifecycle(Calls):
             self._go_down()
         self._release()
         self._pump()
-
-    def pause_writing(self) -> None:
-        self._is_full = True
-        if self._phase is _OPEN:
-            self._loop.call_soon(self._tell, "on_full")
-
-    def resume_writing(self) -> None:
-        self._is_full = False
-        _wake(self._drainers)
-        if self._phase is _OPEN:
-            self._loop.call_soon(self._tell, "on_drain")
-        elif self._phase is _FLUSHING:
-            self._loop.call_soon(self._flushed)
-
-    # -- output
-
-    def _bind_write(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, StreamTransport):
-            self._raw_write = self._write_foreign
-            return
-        core = transport.core
-        core.refuse = self._refuse_write
-        core.admit = self._admit_more
-        core.backlogged = self._backlogged
-        self._raw_write = core.write
-        if not self._overrides_write:
-            self.write = core.write  # one call less a write
-
-    def _write_unconnected(self, data: Any) -> None:
-        raise Error(f"{self!r} is not connected yet; write in on_connect or later")
-
-    def _write_foreign(self, data: Any) -> None:
-        """`write` on a transport that is not ours."""
-        if type(data) is not bytes:
-            data = as_bytes(data)
-        if self._phase is not _OPEN or self._is_write_closed:
-            self._refuse_write(data)
-            return
-        if not data or not self._admit_more():
-            return
-        transport = self._transport
-        transport.write(data)
-        self._accepted_out += len(data)
-        self._deadlines.sent()
-        if transport.get_write_buffer_size():
-            self._backlogged()
-
-    def _refuse_write(self, data: bytes) -> None:
-        """A write after the end: the user's own mistake raises, anything else drops."""
-        if self._is_closed_by_user or self._is_write_closed:
-            raise self._closed(ClosedLocally("write() after this program closed the connection"))
-
-    def _admit_more(self) -> bool:
-        """Whether a write may be added to what waits. If not, the connection has been ended."""
-        waiting = self._transport.get_write_buffer_size()
-        if waiting <= self.write_limit:
-            return True
-        self._drop(WriteBufferFull(f"the peer does not read: {waiting} bytes wait, write_limit is {self.write_limit}"))
-        return False
-
-    def _backlogged(self) -> None:
-        """A write has left bytes waiting."""
-        limits = (self.write_high, min(self.write_low, self.write_high))
-        transport = self._transport
-        if limits != self._limits:
-            self._limits = limits
-            transport.set_write_buffer_limits(*limits)
-        elif isinstance(transport, StreamTransport):
-            transport._maybe_pause_protocol()
-        self._deadlines.watch_stall(self.write_timeout)
 
     # -- handing out events
 
@@ -351,7 +254,7 @@ class Lifecycle(Calls):
         return False
 
     def _delivers_to_on_read(self) -> bool:
-        return self._consumer is Consumer.ON_READ or "on_read" in self.__dict__
+        return self._consumer is _ON_READ or "on_read" in self.__dict__
 
     def _signal(self, reader: Reader) -> None:
         """Wake the waiting `read()` if there is something for it."""
@@ -550,8 +453,8 @@ class Lifecycle(Calls):
             task.cancel()
         if self._reader is not None:
             self._reader.wake()
-        _wake(self._drainers)
-        _wake(self._down_waiters)
+        wake(self._drainers)
+        wake(self._down_waiters)
         self._deadlines.go_down(self.close_timeout if self._has_tasks() else None)
 
     def _release(self) -> None:
@@ -581,7 +484,7 @@ class Lifecycle(Calls):
             return
         self._is_ended = True
         self._deadlines.end()
-        _wake(self._end_waiters)
+        wake(self._end_waiters)
         if self.server is not None:
             self.server._ended(self)
 
@@ -598,10 +501,3 @@ class Lifecycle(Calls):
         exc = reason.fresh() if reason is not None else ClosedByPeer()
         exc.connection = self
         return exc
-
-
-def _wake(waiters: list[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
-    waiters.clear()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from trews.poller import Poller
+from trews.threads import enter
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._streams.add(transport)
         transport.start()
         return transport
+
+    def run_forever(self) -> None:
+        enter(self)
+        super().run_forever()
 
     def set_debug(self, enabled: bool) -> None:
         super().set_debug(enabled)

@@ -29,8 +29,6 @@ FAILED = 8 | 16  # ERR and HUP: reported whether asked for or not
 CALLS_A_TURN = 64
 SECONDS_A_TURN = 0.010
 
-_monotonic = time.monotonic
-
 
 class Watcher(Protocol):
     """What `watch` registers: `on_event` gets the bits READ, WRITE, FAILED that are set."""
@@ -164,7 +162,8 @@ class Poller(selectors.BaseSelector):
         self._masks: dict[int, int] = {}
         self._batch: list[tuple[int, int, Watcher]] = []
         self._next = 0
-        self.tick = _monotonic()
+        self._time = time.monotonic  # the virtual clock puts its own here
+        self.tick = self._time()
         self.slow_call: Callable[[Watcher, float], None] | None = None
         _alive.add(self)
 
@@ -217,7 +216,7 @@ class Poller(selectors.BaseSelector):
             self._dispatch()
             return []
         events = self._backend.poll(timeout)
-        self.tick = _monotonic()
+        self.tick = self._time()
         if not events:
             return []
         ready: list[tuple[selectors.SelectorKey, int]] = []
@@ -248,7 +247,8 @@ class Poller(selectors.BaseSelector):
         watchers = self._watchers
         position = self._next
         last = min(position + CALLS_A_TURN, len(batch))
-        tick = _monotonic()
+        time_now = self._time
+        tick = time_now()
         end = tick + SECONDS_A_TURN
         try:
             while position < last and tick < end:
@@ -256,7 +256,7 @@ class Poller(selectors.BaseSelector):
                 position += 1
                 if watchers.get(fd) is watcher:
                     watcher.on_event(mask)
-                    now = _monotonic()
+                    now = time_now()
                     if self.slow_call is not None:
                         self.slow_call(watcher, now - tick)
                     self.tick = tick = now

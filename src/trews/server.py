@@ -20,6 +20,7 @@ from trews.errors import Aborted, Error, sentence
 from trews.handler import connection_class
 from trews.loop import new_event_loop
 from trews.settings import DEFAULTS, SERVER_CALLBACKS, check_class, nearest
+from trews.threads import enter
 from trews.transport.attach import attach
 from trews.transport.listener import Listener, bind
 
@@ -163,7 +164,7 @@ class Server:
     @property
     def endpoints(self) -> list[Endpoint]:
         """The endpoints as bound: with the port that was chosen for 0."""
-        return [listener.endpoint for listener in self._listeners]
+        return list(dict.fromkeys(listener.endpoint for listener in self._listeners))  # IPv4 and IPv6 are one
 
     @property
     def port(self) -> int | None:
@@ -226,6 +227,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._stopped = self._loop.create_future()
         self._state = State.SERVING
+        enter(self._loop)
         try:
             result = self.on_start()
             if inspect.isawaitable(result):

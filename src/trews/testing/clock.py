@@ -28,14 +28,16 @@ class _VirtualPoller(Poller):
 
     def __init__(self, start: float) -> None:
         super().__init__()
+        self._time = self._standing
         self.tick = start
         self.holds_still = False  # time is moved by `advance` only
 
+    def _standing(self) -> float:
+        return self.tick
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        now = self.tick
         waits = None if timeout is None and not self.holds_still else 0
         ready = super().select(waits)
-        self.tick = now
         if not ready and timeout and not self.holds_still:
             self.tick += timeout
         return ready

@@ -45,6 +45,8 @@ class Listener:
         self._has_room: Callable[[], bool]
         self._is_accepting = False
         self._is_paused = False
+        self._is_proactor = False
+        self._accept_task: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._retry_after = RETRY_FIRST
 
@@ -56,6 +58,7 @@ class Listener:
     ) -> None:
         """Take connections from now on: `accept(socket, address)` for each, while `has_room()`."""
         self._loop, self._accept, self._has_room = loop, accept, has_room
+        self._is_proactor = isinstance(loop, getattr(asyncio, "ProactorEventLoop", ()))
         self._watch(True)
 
     def pause(self) -> None:
@@ -71,8 +74,9 @@ class Listener:
 
     def take_all(self) -> None:
         """Take what waits in the kernel's queue; for a server that is about to close this listener."""
-        while self._has_room() and self._take():
-            pass
+        if self._loop is not None:
+            while self._has_room() and self._take():
+                pass
 
     def close(self) -> None:
         """Stop listening; a Unix socket's file is removed if it is still this one's."""
@@ -89,10 +93,32 @@ class Listener:
         if self._loop is None or wanted is self._is_accepting:
             return
         self._is_accepting = wanted
-        if wanted:
+        if self._is_proactor:
+            self._accept_by_task(self._loop, wanted)
+        elif wanted:
             self._loop.add_reader(self._sock.fileno(), self._on_readable)
         else:
             self._loop.remove_reader(self._sock.fileno())
+
+    def _accept_by_task(self, loop: asyncio.AbstractEventLoop, wanted: bool) -> None:
+        """On Windows' Proactor loop, which knows no readiness. (Run in tests on other loops, not on Windows.)"""
+        if wanted:
+            self._accept_task = loop.create_task(self._accept_forever(loop))
+        elif self._accept_task is not None:
+            if self._accept_task is not asyncio.current_task(loop):
+                self._accept_task.cancel()
+            self._accept_task = None
+
+    async def _accept_forever(self, loop: asyncio.AbstractEventLoop) -> None:
+        task = self._accept_task
+        while self._accept_task is task and self._has_room():
+            try:
+                sock, address = await loop.sock_accept(self._sock)
+            except OSError as exc:
+                if not self._survives(exc):
+                    return
+            else:
+                self._take_in(sock, address)
 
     def _on_readable(self) -> None:
         for _ in range(ACCEPTS_A_TURN):
@@ -105,23 +131,29 @@ class Listener:
             sock, address = self._sock.accept()
         except (BlockingIOError, InterruptedError):
             return False
-        except ConnectionAbortedError:
-            return True  # it hung up while it waited
         except OSError as exc:
-            if exc.errno in _OUT_OF:
-                self._back_off(exc)
-                return False
-            if exc.errno in (errno.EBADF, errno.EINVAL):
-                return False  # closed by one of the callbacks
+            return self._survives(exc)
+        self._take_in(sock, address)
+        return True
+
+    def _survives(self, exc: OSError) -> bool:
+        """Whether accepting may go on at once after an error."""
+        if exc.errno in _OUT_OF:
+            self._back_off(exc)
+            return False
+        if exc.errno in (errno.EBADF, errno.EINVAL):
+            return False  # closed by one of the callbacks
+        if exc.errno != errno.ECONNABORTED:  # it hung up while it waited
             # Linux passes on network errors that are already pending on the new socket (accept(2)).
             logger.info("a connection to %s was lost before it was accepted: %s", self.endpoint, sentence(exc))
-            return True
+        return True
+
+    def _take_in(self, sock: socket.socket, address: Any) -> None:
         sock.setblocking(False)
         if self._retry_after != RETRY_FIRST:
             self._retry_after = RETRY_FIRST
             logger.info("%s accepts connections again", self.endpoint)
         self._accept(sock, address)
-        return True
 
     def _back_off(self, exc: OSError) -> None:
         if self._retry_after == RETRY_FIRST:
@@ -135,7 +167,8 @@ class Listener:
         self._retry = None
         if not self._is_paused:
             self._watch(True)
-            self._on_readable()
+            if not self._is_proactor:
+                self._on_readable()
 
 
 def bind(endpoint: Endpoint) -> list[Listener | MemoryListener]:
