@@ -33,6 +33,7 @@ class Calls(asyncio.Protocol):
 
     def _prepare_calls(self) -> None:
         self._task: asyncio.Task[Any] | None = None  # the callback that holds back the next
+        self._is_starting = False  # an async callback is in its first step
         self._spawned: set[asyncio.Task[Any]] = set()
 
     # -- what comes of it
@@ -40,6 +41,10 @@ class Calls(asyncio.Protocol):
     @abstractmethod
     def _returned(self) -> None:
         """An async callback has ended; the next event may be handed out."""
+
+    @abstractmethod
+    def _running(self) -> None:
+        """An async callback is under way."""
 
     @abstractmethod
     def _failed(self, exc: BaseException) -> None:
@@ -66,18 +71,26 @@ class Calls(asyncio.Protocol):
         """Run what a callback returned, if it is awaitable. True if it has ended well already."""
         if not inspect.isawaitable(result):
             return True
-        task = self._start(result)
+        self._is_starting = True
+        try:
+            task = self._start(result)
+        except BaseException as exc:  # KeyboardInterrupt or SystemExit in its first step
+            self._failed(exc)
+            raise
+        finally:
+            self._is_starting = False
         if task.done():
             return self._outcome(task)
         self._task = task
         task.add_done_callback(self._task_done)
+        self._running()
         return False
 
     def _start(self, result: Awaitable[Any]) -> asyncio.Task[Any]:
         """A task in the connection's context. Only called where that is not entered, so it may run at once."""
         if _EAGER:
             return asyncio.Task(_coroutine(result), loop=self._loop, context=self._context, eager_start=True)  # type: ignore[call-arg, unused-ignore]
-        return self._loop.create_task(_coroutine(result), context=self._context)
+        return asyncio.Task(_coroutine(result), loop=self._loop, context=self._context)
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         if self._task is task:  # and not left behind
@@ -124,7 +137,8 @@ class Calls(asyncio.Protocol):
 
     def _spawn(self, awaitable: Awaitable[Any]) -> asyncio.Task[Any]:
         """Run something beside the callbacks, for as long as the connection lives."""
-        task = self._loop.create_task(_coroutine(awaitable), context=self._context)
+        # Not by the loop's task factory: an eager one would enter the context a second time.
+        task = asyncio.Task(_coroutine(awaitable), loop=self._loop, context=self._context)
         self._spawned.add(task)
         task.add_done_callback(self._spawned_done)
         return task

@@ -247,6 +247,8 @@ class Connection(Lifecycle):
 
     def close_write(self) -> None:
         """Tell the peer that nothing more will come, and go on reading (half-close)."""
+        if self._phase is _NEW:
+            raise Error(f"{self!r} is not connected yet")
         if self._phase is not _OPEN or self._is_write_closed:
             return
         self._is_write_closed = True
@@ -367,6 +369,8 @@ class Connection(Lifecycle):
         Raises:
             ConnectionClosed: the reason, if the connection has ended.
         """
+        if self._phase is _NEW:
+            raise Error(f"{self!r} is not connected yet")
         while True:
             if self._phase > _FLUSHING:
                 raise self._closed(self._reason)
@@ -390,7 +394,7 @@ class Connection(Lifecycle):
         if self._phase is _NEW:
             raise Error(f"{self!r} is not connected yet")
         task = asyncio.current_task()
-        is_own = task is self._task or task in self._spawned
+        is_own = self._is_starting or task is self._task or task in self._spawned
         while not (self._phase > _FLUSHING if is_own else self._is_ended):
             waiter = self._loop.create_future()
             (self._down_waiters if is_own else self._end_waiters).append(waiter)

@@ -33,11 +33,12 @@ class Deadlines:
         "_clock",
         "_connection",
         "_down_at",
-        "_message_at",
-        "_message_spent",
+        "_cancelled_at",
         "_sample",
         "_wheel",
         "heard_at",
+        "message_at",
+        "message_spent",
         "sent_at",
         "wheel_slot",
     )
@@ -48,9 +49,10 @@ class Deadlines:
         self._wheel = wheel_of(loop)
         self.wheel_slot = 0.0  # the wheel's
         self.heard_at = self.sent_at = self._clock.tick
-        self._message_at = 0.0  # when the incomplete message began; 0.0 while its clock stands still
-        self._message_spent = 0.0
+        self.message_at = 0.0  # when the incomplete message began; 0.0 while its clock stands still
+        self.message_spent = 0.0
         self._down_at = 0.0
+        self._cancelled_at = 0.0
         self._sample = (-1, 0.0)  # bytes sent, and when that was first seen
 
     # -- what happens
@@ -85,24 +87,28 @@ class Deadlines:
     def run_message(self) -> None:
         """An incomplete message is there and somebody waits for the rest."""
         timeout = self._connection.message_timeout
-        if timeout is not None and not self._message_at:
-            self._message_at = self._clock.tick - self._message_spent
-            self._wheel.arm(self, self._message_at + timeout)
+        if timeout is not None and not self.message_at:
+            self.message_at = self._clock.tick - self.message_spent
+            self._wheel.arm(self, self.message_at + timeout)
 
     def stop_message(self, is_complete: bool) -> None:
         """The message is complete; or nobody asks for the rest, and the peer is not to blame for that time."""
-        if self._message_at:
-            self._message_spent = self._clock.tick - self._message_at
-            self._message_at = 0.0
+        if self.message_at:
+            self.message_spent = self._clock.tick - self.message_at
+            self.message_at = 0.0
         if is_complete:
-            self._message_spent = 0.0
+            self.message_spent = 0.0
 
-    def go_down(self, timeout: float | None) -> None:
-        """The transport is gone; code that still runs has `timeout` seconds."""
+    def go_down(self) -> None:
+        """The transport is gone."""
         self._wheel.disarm(self)
         self._down_at = self._clock.tick
+        self._cancelled_at = 0.0
+
+    def watch_tasks(self, timeout: float | None) -> None:
+        """Code still runs: it has `timeout` seconds from when the transport went."""
         if timeout is not None:
-            self._wheel.arm(self, self._down_at + timeout)
+            self._wheel.arm(self, max(self._down_at + timeout, self._clock.tick))
 
     def end(self) -> None:
         """The connection has ended."""
@@ -121,8 +127,8 @@ class Deadlines:
 
     def _check_open(self, connection: Lifecycle, now: float) -> float:
         dues = [self._check_stall(connection, now, connection.write_timeout)]
-        if self._message_at and connection.message_timeout is not None:
-            dues.append(self._message_at + connection.message_timeout)
+        if self.message_at and connection.message_timeout is not None:
+            dues.append(self.message_at + connection.message_timeout)
             if dues[-1] <= now:
                 seconds, count = connection.message_timeout, len(connection._inbox)
                 connection._shut(MessageTooSlow(f"a message took over {seconds:g} s; {count} bytes of it came"))
@@ -147,14 +153,15 @@ class Deadlines:
         timeout = connection.close_timeout
         if timeout is None or not connection._has_tasks():
             return 0.0
-        cancel_at = self._down_at + timeout
-        if now < cancel_at:
-            return cancel_at
-        if now < cancel_at + timeout:
-            connection._cancel_tasks()
-            return cancel_at + timeout
-        connection._leave_tasks()
-        return 0.0
+        due = (self._cancelled_at or self._down_at) + timeout
+        if due > now:
+            return due
+        if self._cancelled_at:
+            connection._leave_tasks()
+            return 0.0
+        self._cancelled_at = now
+        connection._end_grace()
+        return now + timeout
 
     def _idle_at(self, timeout: float) -> float:
         transport: Any = self._connection._transport

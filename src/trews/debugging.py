@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from trews.transport.stream import StreamTransport
+from trews.transport.stream import StreamTransport, as_bytes
 
 if TYPE_CHECKING:
     import asyncio
@@ -57,8 +57,9 @@ def trace(connection: Lifecycle, transport: asyncio.BaseTransport) -> None:
     )
 
     def traced_write(data: Any) -> None:
-        _print(f"{connection!r} sends {len(data)} bytes", bytes(data) if not isinstance(data, str) else b"")
-        write(data)
+        raw = as_bytes(data)
+        _print(f"{connection!r} sends {len(raw)} bytes", raw)
+        write(raw)
 
     def traced_received(data: bytes) -> None:
         _print(f"{connection!r} receives {len(data)} bytes", data)

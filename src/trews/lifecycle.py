@@ -115,6 +115,7 @@ class Lifecycle(Output):
         self._is_draining = False
         self._delivers_rest = False  # lost: what arrived before is still handed out
         self._is_ended = False
+        self._is_aborted = False
 
     @property
     def is_open(self) -> bool:
@@ -290,9 +291,12 @@ class Lifecycle(Output):
         return message
 
     def _take(self, framer: Any) -> Any:
-        if self._is_eof:
-            return self._inbox.finish(framer, self.max_message)
-        return self._inbox.take(framer, self.max_message)
+        take = self._inbox.finish if self._is_eof else self._inbox.take
+        message = take(framer, self.max_message)
+        deadlines = self._deadlines
+        if message is not NEED and (deadlines.message_at or deadlines.message_spent):
+            deadlines.stop_message(is_complete=True)
+        return message
 
     def _break(self, exc: ConnectionClosed) -> None:
         """The peer sent what the framer refuses, or ended in the middle."""
@@ -318,16 +322,30 @@ class Lifecycle(Output):
             self._shut(ClosedLocally("its handler returned"))
 
     def _failed(self, exc: BaseException) -> None:
-        told = self._tell_error(exc)
         reason = Aborted(f"the connection's own code failed: {exc!r}")
         reason.__cause__ = exc
-        self._drop(reason)
+        try:
+            told = self._tell_error(exc)
+        finally:  # also if that calls sys.exit()
+            self._drop(reason)
         if told is not None:
             self._spawn(told)
+
+    def _running(self) -> None:
+        if self._phase > _FLUSHING:
+            self._deadlines.watch_tasks(self.close_timeout)
+            if self._is_aborted:  # in the first step of that code, before it could be cancelled
+                self._cancel_tasks()
 
     def _cancelled(self) -> None:
         if self._phase <= _FLUSHING:
             self._drop(Aborted("the handler was cancelled"))
+
+    def _end_grace(self) -> None:
+        """Code that runs on after the transport is gone has had its time."""
+        self._delivers_rest = False
+        self._inbox.clear()
+        self._cancel_tasks()
 
     def _leave_tasks(self) -> None:
         """Code that goes on although it was cancelled must not keep the connection from ending."""
@@ -359,7 +377,8 @@ class Lifecycle(Output):
         if reader is not None:
             is_hungry = reader.is_waiting
         else:
-            is_hungry = self._task is None and not self._is_paused and self._consumer is not Consumer.READ
+            is_hungry = self._task is None and not self._is_paused
+            is_hungry = is_hungry and (self._consumer is not Consumer.READ or "on_read" in self.__dict__)
         if self._is_paused or self._is_eof or self._is_at_stop():
             wanted = False
         else:
@@ -424,8 +443,9 @@ class Lifecycle(Output):
         self._pump()
 
     def _drop(self, reason: ConnectionClosed) -> None:
-        """End now. Nothing that waits is sent; running code is cancelled."""
+        """End now. Nothing that waits is sent. Running code is cancelled if this program wanted it (Aborted)."""
         if self._phase > _FLUSHING:
+            self._is_aborted = True
             self._cancel_tasks()
             if self._linger is not None:
                 self._linger.abort()
@@ -440,7 +460,9 @@ class Lifecycle(Output):
             except OSError:
                 pass  # gone already
         self._transport.abort()
-        self._cancel_tasks()
+        if isinstance(reason, Aborted):  # otherwise its code learns of it, and has close_timeout
+            self._is_aborted = True
+            self._cancel_tasks()
         self._pump_soon()
 
     def _go_down(self) -> None:
@@ -455,7 +477,9 @@ class Lifecycle(Output):
             self._reader.wake()
         wake(self._drainers)
         wake(self._down_waiters)
-        self._deadlines.go_down(self.close_timeout if self._has_tasks() else None)
+        self._deadlines.go_down()
+        if self._has_tasks():
+            self._deadlines.watch_tasks(self.close_timeout)
 
     def _release(self) -> None:
         """The socket is closed: its place is free."""
@@ -473,11 +497,11 @@ class Lifecycle(Output):
         except BaseException as exc:
             self._failed(exc)
             result = None
+        self._deadlines.go_down()  # on_close has a close_timeout of its own
+        self._is_aborted = False
         self._follow(result)
         if self._task is None:
             self._end()
-        else:
-            self._deadlines.go_down(self.close_timeout)
 
     def _end(self) -> None:
         if self._is_ended:

@@ -1,6 +1,6 @@
 """Server: endpoints, the connections that came in on them, and what they share. And `serve`, its blocking form.
 
-NEW ──listen──> bound (the kernel queues) ──start──> SERVING ──stop──> STOPPING ──all gone──> STOPPED
+NEW (listen: the kernel queues) ──start──> STARTING ──on_start──> SERVING ──stop──> STOPPING ──all gone──> STOPPED
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ class State(enum.IntEnum):
     """Where a server is in its life; see the picture above."""
 
     NEW = 0
-    SERVING = 1
-    STOPPING = 2
-    STOPPED = 3
+    STARTING = 1
+    SERVING = 2
+    STOPPING = 3
+    STOPPED = 4
 
 
 class Connections:
@@ -226,14 +227,15 @@ class Server:
             raise Error("nothing to serve on: call listen(...) first")
         self._loop = asyncio.get_running_loop()
         self._stopped = self._loop.create_future()
-        self._state = State.SERVING
+        self._state = State.STARTING
         enter(self._loop)
         try:
             result = self.on_start()
             if inspect.isawaitable(result):
                 await result
-            if self._state is State.SERVING:
+            if self._state is State.STARTING:  # and on_start did not call stop()
                 self._accept_on(self._listeners)
+                self._state = State.SERVING
         except BaseException:
             self._state = State.STOPPED
             self._stopped.cancel()
@@ -362,6 +364,8 @@ class Server:
             raise Error(f"{self!r} has no loop")
         for listener in listeners:
             listener.start(self._loop, self._accept, self._has_room)
+            if self._is_full:
+                listener.pause()
 
     def _has_room(self) -> bool:
         if self.max_connections is None or len(self._sockets) < self.max_connections:
@@ -508,15 +512,19 @@ async def serve_until_signal(server: Server, grace: float = GRACE) -> Drained:
 
     def on_signal() -> None:
         nonlocal is_second
-        if server._state is State.SERVING or is_second or server._state is State.STOPPING:
+        if server._state > State.STARTING:
             server.stop(0 if is_second else grace)
         elif task is not None:
-            task.cancel()
+            task.cancel()  # on_start, which may wait for something that never comes
         is_second = True
 
     undo = _handle_signals(loop, on_signal)
     try:
         return await server.serve()
+    except asyncio.CancelledError:
+        if not is_second:
+            raise
+        return Drained(0, 0)
     finally:
         undo()
 

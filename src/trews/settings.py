@@ -71,10 +71,11 @@ def check_class(cls: type, callbacks: frozenset[str], settings: dict[str, Any]) 
             continue
         if name in settings:
             check_setting(name, value)
-        elif name.startswith("on") and name not in callbacks:
-            _check_callback_name(cls, name, callbacks)
         elif name not in callbacks:
-            _check_setting_name(cls, name, settings)
+            if callable(value):
+                _check_callback_name(cls, name, callbacks)
+            else:
+                _check_setting_name(cls, name, settings)
         if name in PLAIN_ONLY and name in callbacks and inspect.iscoroutinefunction(value):
             raise TypeError(
                 f"{cls.__name__}.{name} must be a plain function: it is called at once, even while an async "

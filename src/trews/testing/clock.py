@@ -31,13 +31,19 @@ class _VirtualPoller(Poller):
         self._time = self._standing
         self.tick = start
         self.holds_still = False  # time is moved by `advance` only
+        self.was_busy = False  # a poll has brought something
 
     def _standing(self) -> float:
         return self.tick
 
+    def _dispatch(self) -> None:
+        self.was_busy = True
+        super()._dispatch()
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         waits = None if timeout is None and not self.holds_still else 0
         ready = super().select(waits)
+        self.was_busy = self.was_busy or bool(ready)
         if not ready and timeout and not self.holds_still:
             self.tick += timeout
         return ready
@@ -68,8 +74,9 @@ class VirtualLoop(EventLoop):
         self._virtual.holds_still = True
         try:
             for _ in range(TURNS):
+                self._virtual.was_busy = False
                 self._turn()
-                if not self._ready and not self._due():
+                if not (self._ready or self._due() or self._virtual.was_busy):
                     return
         finally:
             self._virtual.holds_still = False

@@ -26,6 +26,7 @@ RETRY_FIRST, RETRY_LAST = 0.010, 1.0  # seconds between attempts while out of de
 PAIR_ATTEMPTS = 20  # for one free port on IPv4 and IPv6
 
 _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NOT_HERE = ("proxy_protocol", "interface", "via", "source", "timeout")  # later, or for clients only
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
 
 
@@ -178,6 +179,9 @@ def bind(endpoint: Endpoint) -> list[Listener | MemoryListener]:
         ListenError: it cannot be listened on, in one sentence.
         EndpointError: the endpoint makes no sense for listening.
     """
+    for option in _NOT_HERE:
+        if endpoint.get(option) is not None:
+            raise EndpointError(f"{endpoint.shown}: a server of this version has no option {option}=")
     if endpoint.kind == "tcp":
         return list(_bind_tcp(endpoint))
     if endpoint.kind == "unix":
