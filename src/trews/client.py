@@ -22,12 +22,12 @@ class Connecting:
     def __init__(self, endpoint: Any, cls: type[Connection]) -> None:
         self._endpoint = Endpoint.parse(endpoint)
         self._class = cls
-        self._connection: Connection | None = None
+        self._open_blocks: dict[asyncio.Task[Any] | None, list[Connection]] = {}
 
     def __await__(self) -> Generator[Any, None, Connection]:
-        return self._open().__await__()
+        return self._connect().__await__()
 
-    async def _open(self) -> Connection:
+    async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         connection = self._class()
         sock, address = await open_stream(self._endpoint, loop)
@@ -42,13 +42,16 @@ class Connecting:
         return connection
 
     async def __aenter__(self) -> Connection:
-        self._connection = await self
-        return self._connection
+        connection = await self
+        self._open_blocks.setdefault(asyncio.current_task(), []).append(connection)
+        return connection
 
     async def __aexit__(self, exc_type: type[BaseException] | None, *_: object) -> None:
-        connection = self._connection
-        if connection is None:
-            return
+        # One object may serve many blocks; those of one task end in reverse order.
+        blocks = self._open_blocks[asyncio.current_task()]
+        connection = blocks.pop()
+        if not blocks:
+            del self._open_blocks[asyncio.current_task()]
         if exc_type is not None and issubclass(exc_type, asyncio.CancelledError):
             connection.abort()
         else:

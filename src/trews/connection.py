@@ -123,13 +123,13 @@ class Connection(Lifecycle):
     def on_connect(self) -> Any:
         """The connection is there."""
 
-    def on_read(self, message: Any) -> Any:
+    def on_read(self, message: Any, /) -> Any:
         """A message has come, as `framer` cuts it. (Without this, messages wait for `read()`.)"""
 
     def on_eof(self) -> Any:
         """The peer will send no more. Unless `half_close`, the connection is closed when this has returned."""
 
-    def on_close(self, reason: ConnectionClosed) -> Any:
+    def on_close(self, reason: ConnectionClosed, /) -> Any:
         """The connection has ended. Called exactly once for each `on_connect`."""
 
     def on_full(self) -> None:
@@ -142,7 +142,7 @@ class Connection(Lifecycle):
         """The server is stopping. The default closes; an async one may take as long as the grace."""
         self._shut(ClosedLocally("the server is stopping"))
 
-    def on_error(self, exc: BaseException) -> Any:
+    def on_error(self, exc: BaseException, /) -> Any:
         """A callback, handler or spawned task raised `exc`; the connection is aborted after this.
 
         The default tells the server's `on_error`, which logs; a client's is logged here.

@@ -182,7 +182,9 @@ class Lifecycle(Output):
             return
         if result is not None:
             self._follow(result)
-        if self.idle_timeout is not None and self._phase is _OPEN:
+        if self.framer is not None:
+            self._pump()  # a message of no bytes, perhaps
+        elif self.idle_timeout is not None and self._phase is _OPEN:
             self._deadlines.watch_idle()
 
     def eof_received(self) -> bool:

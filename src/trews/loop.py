@@ -36,6 +36,7 @@ class EventLoop(asyncio.SelectorEventLoop):
     """
 
     _transports: Any  # of asyncio: its stream transports by fd
+    _closed = True  # of asyncio, which asks when a loop goes that was refused by __init__
 
     def __init__(self, poller: Poller | str | None = None, *, transports: str = "trews") -> None:
         if transports not in ("trews", "asyncio"):
@@ -55,10 +56,17 @@ class EventLoop(asyncio.SelectorEventLoop):
         """The loop's time as of the last event; reading it is free."""
         return self._poller
 
-    def attach_stream(self, sock: Any, protocol: asyncio.BaseProtocol, peername: Any = None) -> StreamTransport:
-        """Make a transport for a connected, non-blocking socket and start it, in this very turn."""
+    def attach_stream(
+        self, sock: Any, protocol: asyncio.BaseProtocol, peername: Any = None, poller: Any = None
+    ) -> StreamTransport:
+        """Make a transport for a connected, non-blocking socket and start it, in this very turn.
+
+        Args:
+            peername: the peer's address, if it is known.
+            poller: who calls for its events; this loop's by default (sockets in memory call for their own).
+        """
         extra = {} if peername is None else {"peername": peername}
-        transport = StreamTransport(self, sock, protocol, self._poller, extra)
+        transport = StreamTransport(self, sock, protocol, poller or self._poller, extra)
         self._streams.add(transport)
         transport.start()
         return transport

@@ -153,10 +153,10 @@ class Server:
     def on_stop(self) -> Any:
         """After the last connection has gone; may be async."""
 
-    def on_accept(self, connection: Connection) -> Any:
+    def on_accept(self, connection: Connection, /) -> Any:
         """A connection wants in (`connection.remote_address` is known). Return False to reject it."""
 
-    def on_error(self, connection: Connection, exc: BaseException) -> Any:
+    def on_error(self, connection: Connection, exc: BaseException, /) -> Any:
         """The code of `connection` raised `exc`; it is aborted after this. The default logs the traceback."""
         logger.error("%r: its code failed, the connection is aborted", connection, exc_info=exc)
 

@@ -12,7 +12,6 @@ import heapq
 import inspect
 import logging
 import math
-import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -63,7 +62,6 @@ class Wheel:
     """The deadlines of all connections of one loop, in slots of 100 ms (exact under a virtual clock)."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Not the loop itself: the table of wheels is keyed by it weakly.
         self._time = loop.time
         self._call_at = loop.call_at
         self._granularity: float = getattr(loop, "deadline_granularity", GRANULARITY)
@@ -135,14 +133,13 @@ class Wheel:
             self._schedule()
 
 
-_wheels: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Wheel] = weakref.WeakKeyDictionary()
-
-
 def wheel_of(loop: asyncio.AbstractEventLoop) -> Wheel:
     """The wheel of a loop, made when first asked for."""
-    wheel = _wheels.get(loop)
+    # On the loop, not in a table: a wheel refers to its loop, and a table would keep both for ever.
+    wheel: Wheel | None = getattr(loop, "_trews_wheel", None)
     if wheel is None:
-        wheel = _wheels[loop] = Wheel(loop)
+        wheel = Wheel(loop)
+        loop._trews_wheel = wheel  # type: ignore[attr-defined]
     return wheel
 
 

@@ -114,8 +114,10 @@ class Wire(Generic[C]):
     def end(self) -> None:
         """Close the loop; a connection that is still open is aborted."""
         if not self.loop.is_closed():
+            if not self.connection.is_closed:
+                self.connection.abort()
             self.reset()
-            self.loop.advance(3600)
+            self.loop.advance(3600)  # what its code may still take
             self.loop.close()
 
     def __enter__(self) -> Self:

@@ -26,12 +26,13 @@ def attach(
         peername: the peer's address if it is known, else None.
         failed: called if another loop could not make its transport; the socket is closed then.
     """
-    if isinstance(sock, MemorySocket):
-        StreamTransport(loop, sock, protocol, sock).start()  # type: ignore[arg-type]  # it polls itself
-        return
+    is_memory = isinstance(sock, MemorySocket)
     attach_stream = getattr(loop, "attach_stream", None)
     if attach_stream is not None:
-        attach_stream(sock, protocol, peername)
+        attach_stream(sock, protocol, peername, sock if is_memory else None)
+        return
+    if is_memory:
+        StreamTransport(loop, sock, protocol, sock).start()  # it polls itself
         return
     task = loop.create_task(loop.connect_accepted_socket(lambda: protocol, sock))
 

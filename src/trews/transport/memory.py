@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trews.poller import Watcher
 
 CAPACITY = 64 * 1024
+BACKLOG = 4096  # connections that wait while a server is full
 
 
 class MemorySocket:
@@ -89,7 +90,7 @@ class MemorySocket:
         if self._is_shut or self._was_reset or self.peer._is_closed:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         count = min(self._room(), len(data))
-        if not count:
+        if not count and len(data):
             raise BlockingIOError
         self.peer._inbound += data[:count]
         self.peer._kick()
@@ -227,7 +228,7 @@ class MemoryListener:
 
     def connect(self) -> MemorySocket:
         """A client's end; the server gets the other in the next turn."""
-        if self._loop is None:
+        if self._loop is None or len(self._waiting) >= (self.endpoint.get("backlog") or BACKLOG):
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         # Both ends must not carry the client's context into the server.
         ours, theirs = self._context.run(memory_pair, self._loop, f"memory:{self.endpoint.path}")

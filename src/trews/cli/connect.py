@@ -1,0 +1,88 @@
+"""`trews connect`: the terminal, or a pipe, joined to an endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+import trews
+from trews import debugging
+from trews.cli.problem import Problem
+from trews.cli.terminal import Input, Output
+from trews.endpoint import Endpoint
+from trews.errors import sentence
+
+LAST_WORDS = 1.0  # seconds that what is still to be sent gets after Ctrl-C
+
+
+@click.command("connect")
+@click.argument("endpoint")
+@click.option("--trace", is_flag=True, help="Print the traffic to stderr, too.")
+def command(endpoint: str, trace: bool) -> None:
+    """Send the input to an endpoint and print what comes back.
+
+    ENDPOINT is HOST:PORT, a port of this machine, unix:PATH, ... The end of the input (Ctrl-D) is passed
+    on; the command ends when the other side does, or by Ctrl-C.
+    """
+    parsed = Endpoint.parse(endpoint)
+    if trace:
+        debugging.start_tracing()
+    trews.run(converse(parsed, Input(sys.stdin), Output(sys.stdout)))
+
+
+async def converse(endpoint: Endpoint, source: Input, sink: Output) -> None:
+    """Connect, and carry bytes both ways until the peer has ended.
+
+    Raises:
+        ConnectError: there is nobody.
+        Problem: the connection broke, or the input or output did.
+    """
+    # A person may look at something else for an hour, and so may what is on the other side.
+    peer = await trews.connect(endpoint, half_close=True, write_timeout=None)
+    sending = asyncio.create_task(send(source, peer))
+    printing = asyncio.create_task(show(peer, sink))
+    try:
+        await asyncio.wait((sending, printing), return_when=asyncio.FIRST_COMPLETED)
+        if sending.done():
+            sending.result()
+        await printing
+    except trews.ConnectionClosed as exc:
+        raise Problem(f"the connection to {endpoint.shown} broke: {exc}", 1) from exc
+    except (asyncio.CancelledError, Problem):
+        peer.close_timeout = LAST_WORDS
+        raise
+    finally:
+        sending.cancel()
+        printing.cancel()
+        await asyncio.gather(sending, printing, return_exceptions=True)
+        peer.close()
+        await peer.wait_closed()
+
+
+async def send(source: Input, peer: trews.Connection) -> None:
+    """Carry the input to the peer, at the peer's pace, and then its end."""
+    while True:
+        try:
+            data = await source.read()
+        except OSError as exc:
+            raise Problem(f"cannot read the input: {sentence(exc)}") from exc
+        if not data:
+            peer.close_write()
+            return
+        try:
+            await peer.send(data)
+        except trews.ConnectionClosed:
+            return  # who reads from it says why
+
+
+async def show(peer: trews.Connection, sink: Output) -> None:
+    """Print what comes from the peer, at the pace of who reads that, to its end."""
+    async for data in peer:
+        try:
+            await sink.write(data)
+        except BrokenPipeError as exc:
+            raise Problem("", 1) from exc  # `trews connect ... | head` has seen enough
+        except OSError as exc:
+            raise Problem(f"cannot write the output: {sentence(exc)}", 1) from exc

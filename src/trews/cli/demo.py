@@ -1,0 +1,175 @@
+"""`trews demo`: a chat, joined by telnet and through a Unix socket. The whole protocol is the class `Chat`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import click
+
+import trews
+from trews.cli.doctor import build, loop_and_poller
+from trews.cli.serve import run
+from trews.framing import Decoder, Framer, Line
+
+PORT = 4040  # or another that is free
+LINE_LIMIT = 1000  # bytes
+NICK_LIMIT = 20  # characters
+GRACE = 2.0  # seconds that goodbyes get
+
+# RFC 854: what a telnet client may say about itself in between: options, subnegotiations, commands.
+_TELNET = re.compile(rb"\xff(?:\xfa.*?\xff\xf0|[\xfb-\xfe].|.)?", re.DOTALL)
+_NICK = re.compile(r"\w[\w.-]*")
+
+
+class _LineDecoder(Decoder):
+    def __init__(self) -> None:
+        self._line = Line().decoder()
+
+    def decode(self, buffer: bytearray, scanned: int) -> tuple[Any, int] | int:
+        self._line.limit = self.limit
+        try:
+            return self._line.decode(buffer, scanned)
+        except trews.MessageTooLong:
+            return None, len(buffer)
+
+
+class ChatLine(Framer):
+    """A line as str, whatever bytes it has; None instead of one that is too long, so that this can be said."""
+
+    def decoder(self) -> Decoder:
+        return _LineDecoder()
+
+    def encode(self, message: str) -> bytes:
+        return Line(encoding="utf-8").encode(message)
+
+
+class Chat(trews.Connection):
+    """One person in the chat."""
+
+    framer = ChatLine()
+    max_message = LINE_LIMIT
+    nick = ""
+
+    def on_connect(self) -> None:
+        self.send(f"Welcome to the trews demo! {here(self.server)}. What is your nickname?")
+
+    def on_read(self, line: bytes | None) -> None:
+        if line is None:
+            self.send(f"* a line is {LINE_LIMIT} bytes at most, yours is longer: goodbye")
+            self.close()
+        elif self.nick:
+            self.tell(f"{self.nick}: {harmless(line)}")
+        else:
+            self.join(harmless(line).strip())
+
+    def join(self, nick: str) -> None:
+        """Come in under a nickname, if it is a good one."""
+        problem = wrong_with(nick, [person.nick for person in people(self.server)])
+        if problem:
+            self.send(f"* {problem}; try another")
+            return
+        self.nick = nick
+        self.send(f"* hello, {nick}! {here(self.server)}: {', '.join(p.nick for p in people(self.server))}")
+        self.tell(f"* {nick} has joined. {here(self.server)}")
+
+    def tell(self, text: str) -> None:
+        """Say something to all the others."""
+        for person in people(self.server):
+            if person is not self:
+                person.send(text)
+
+    def on_close(self, reason: trews.ConnectionClosed) -> None:
+        if self.nick:
+            how = "has left" if reason.is_clean else "is gone"
+            self.tell(f"* {self.nick} {how} ({reason}). {here(self.server)}")
+
+    def on_stop(self) -> None:
+        self.send("* the server is stopping, goodbye")
+        self.close()
+
+
+def people(server: Any) -> list[Chat]:
+    """Those who have said who they are."""
+    return [person for person in server.connections if person.nick]
+
+
+def here(server: Any) -> str:
+    count = len(people(server))
+    return f"{count} {'person is' if count == 1 else 'people are'} here"
+
+
+def harmless(line: bytes) -> str:
+    """A line as text that does nothing to the terminal of who reads it."""
+    text = unicodedata.normalize("NFC", _TELNET.sub(b"", line).decode("utf-8", "replace")).replace("\t", " ")
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def wrong_with(nick: str, taken: list[str]) -> str:
+    """What speaks against a nickname, `""` for nothing."""
+    if not nick:
+        return "a nickname cannot be empty"
+    if len(nick) > NICK_LIMIT:
+        return f"a nickname has {NICK_LIMIT} characters at most"
+    if not _NICK.fullmatch(nick):
+        return "a nickname is letters and digits, and '.', '_' and '-' between them"
+    if nick.casefold() in (other.casefold() for other in taken):
+        return f"{nick} is here already"
+    return ""
+
+
+@click.command("demo")
+def command() -> None:
+    """Run a chat to join by telnet and through a Unix socket, until Ctrl-C."""
+    server = trews.Server(Chat)
+    with tempfile.TemporaryDirectory(prefix="trews-demo-") as directory:
+        port = listen_somewhere(server)
+        ways = [f"telnet localhost {port}", f"{this_command()} connect tcp:localhost:{port}"]
+        try:
+            unix = trews.Endpoint.parse(Path(directory, "chat"))
+            server.listen(unix)
+            ways.append(f"{this_command()} connect {shlex.quote(str(unix))}")
+        except trews.ListenError as exc:  # a long TMPDIR
+            click.echo(f"(no Unix socket: {exc})")
+        run(server, GRACE, lambda: invite(ways))
+    click.echo("stopped, and everybody was told goodbye")
+
+
+def listen_somewhere(server: trews.Server) -> int | None:
+    """Listen on the usual port of this machine, or on another if that is busy."""
+    try:
+        server.listen(f"tcp:localhost:{PORT}")
+    except trews.ListenError:
+        server.listen("tcp:localhost:0")
+    return server.port
+
+
+def invite(ways: list[str]) -> None:
+    """Say how to join."""
+    loop, poller = loop_and_poller()
+    lines = [
+        f"This is a chat on trews {trews.__version__} ({build()}, {loop}, {poller}).",
+        "Join it from other terminals, in any of these ways, and say your nickname first:",
+        "",
+        *(f"    {way}" for way in ways),
+        "",
+        "Ctrl-C ends it.",
+    ]
+    print(*lines, sep="\n", flush=True)
+
+
+def this_command() -> str:
+    """How to run `trews` from another terminal: by its name only if it is found by that."""
+    if shutil.which("trews"):
+        return "trews"
+    program = sys.argv[0]
+    if os.path.basename(program) == "trews":
+        return shlex.quote(os.path.abspath(program))
+    return f"{shlex.quote(sys.executable)} -m trews"

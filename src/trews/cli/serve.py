@@ -1,0 +1,87 @@
+"""`trews serve`: a protocol from a module or a file, on endpoints, without a line of code."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import trews
+from trews import debugging
+from trews.cli import arguments, target
+from trews.cli.problem import Problem, in_one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@click.command("serve")
+@click.argument("thing", metavar="MODULE:NAME")
+@click.argument("endpoints", metavar="ENDPOINT...", nargs=-1)
+@click.option(
+    "--set", "assignments", metavar="NAME=VALUE", multiple=True, help="A setting, as trews.serve takes it. Repeatable."
+)
+@click.option(
+    "--grace", metavar="SECONDS", default="10", show_default=True, help="What connections get to end when it stops."
+)
+@click.option("--trace", is_flag=True, help="Print the traffic of every connection to stderr.")
+def command(thing: str, endpoints: tuple[str, ...], assignments: tuple[str, ...], grace: str, trace: bool) -> None:
+    """Serve a protocol until Ctrl-C or SIGTERM.
+
+    MODULE:NAME or FILE.py:NAME is a Connection subclass, an async function of a connection, or a Server.
+    An ENDPOINT is a port (4040), tcp:HOST:PORT, unix:PATH, ...; without a host it is localhost only,
+    and 'tcp:*:4040' is all interfaces.
+    """
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    seconds = arguments.seconds("--grace", grace)
+    parsed = [arguments.listening(endpoint) for endpoint in endpoints]
+    server = _server(thing, arguments.settings(assignments))
+    if not parsed and not server.endpoints:
+        raise Problem("say where to listen: a port such as 4040, tcp:HOST:PORT, or unix:PATH")
+    server.listen(*parsed)
+    if trace:
+        debugging.start_tracing()
+    drained = run(server, seconds, lambda: announce(server))
+    if any(drained):
+        click.echo(f"stopped: {drained.closed} connections closed, {drained.aborted} aborted")
+
+
+def announce(server: trews.Server) -> None:
+    """Say where it can be reached; IPv4 and IPv6 of one endpoint are one line."""
+    for endpoint in dict.fromkeys(endpoint.shown for endpoint in server.endpoints):
+        print(f"listening on {endpoint}", flush=True)
+
+
+def run(server: trews.Server, grace: float, announce: Callable[[], None]) -> trews.Drained:
+    """Serve until a signal. `announce` is called when connections are taken, and signals are heeded.
+
+    Raises:
+        Problem: the server's `on_start` failed.
+    """
+    on_start = server.on_start
+
+    async def start() -> None:
+        try:
+            result = on_start()
+            if inspect.isawaitable(result):
+                await result
+        except Exception as exc:
+            raise Problem(f"on_start of {type(server).__name__} failed: {in_one_line(exc)}", 1) from exc
+        announce()
+
+    server.on_start = start  # type: ignore[method-assign]
+    return trews.serve(server, grace=grace)
+
+
+def _server(text: str, settings: dict[str, Any]) -> trews.Server:
+    thing = target.load(text)
+    if isinstance(thing, trews.Server):
+        if settings:
+            raise Problem(f"{text} is a Server: give it the settings where it is made, not by --set")
+        return thing
+    try:
+        return trews.Server(thing, **settings)
+    except (TypeError, ValueError) as exc:
+        raise Problem(str(exc)) from exc
