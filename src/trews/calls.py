@@ -133,7 +133,14 @@ class Calls(asyncio.Protocol):
         except BaseException:
             logger.exception("%r: on_error failed while it was told of %r", self, exc)
             return None
-        return result if inspect.isawaitable(result) else None
+        return self._guard(result, exc) if inspect.isawaitable(result) else None
+
+    async def _guard(self, told: Awaitable[Any], exc: BaseException) -> None:
+        """An async `on_error`, whose own errors are not told to it again."""
+        try:
+            await told
+        except Exception:
+            logger.exception("%r: on_error failed while it was told of %r", self, exc)
 
     def _spawn(self, awaitable: Awaitable[Any]) -> asyncio.Task[Any]:
         """Run something beside the callbacks, for as long as the connection lives."""

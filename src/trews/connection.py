@@ -36,6 +36,7 @@ logger = logging.getLogger("trews")
 
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
 _UNYIELDED = 64 * KIB  # bytes that a peer may take at once before `drain` lets the others run
+MESSAGES_A_TURN = 128  # that read() gives without letting the others run
 _ids = itertools.count(1)
 
 
@@ -97,6 +98,7 @@ class Connection(Lifecycle):
 
     id: int
     tls: Any
+    _taken_at_once: int  # messages that read() found waiting
     _unyielded: int  # bytes sent when drain() last let the others run
 
     def __init_subclass__(cls, *, derived: bool = False, **kwargs: Any) -> None:
@@ -114,7 +116,7 @@ class Connection(Lifecycle):
         self.id = next(_ids)
         self.server = self.remote_address = self.local_address = self.tls = None
         self.opened_at = 0.0
-        self._unyielded = 0
+        self._unyielded = self._taken_at_once = 0
         self._prepare()
         return self
 
@@ -282,6 +284,10 @@ class Connection(Lifecycle):
             TimedOut: `timeout` ran out; no byte is lost and the connection is open.
             BusyError: another `read()` is waiting.
         """
+        if self._taken_at_once >= MESSAGES_A_TURN:  # a full inbox must not keep the others from running
+            self._taken_at_once = 0
+            await asyncio.sleep(0)
+        self._taken_at_once += 1
         if self._reader is not None:
             raise BusyError(f"another read() is waiting on {self!r}; a connection has one reader at a time")
         self._reader = reader = Reader(self.framer if framer is SETTING else framer)
@@ -292,6 +298,7 @@ class Connection(Lifecycle):
                     raise TimedOut(f"no message came within {timeout:g} s")
                 if timer is None and timeout is not None:
                     timer = self._loop.call_later(timeout, reader.time_out)
+                self._taken_at_once = 0
                 reader.waiter = self._loop.create_future()
                 self._regulate()
                 await reader.waiter

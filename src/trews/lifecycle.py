@@ -44,6 +44,10 @@ logger = logging.getLogger("trews")
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 
 
+SECONDS_A_TURN = 0.010  # for the messages of one connection; then the others get theirs
+MESSAGES_A_TURN = 1024
+LOOKS_AT_TIME = 32
+
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
 _ON_READ = Consumer.ON_READ
 
@@ -170,7 +174,10 @@ class Lifecycle(Output):
             or self._inbox.buffer
         ):
             self._inbox.feed(data)
-            self._pump()
+            if self._is_pump_due:
+                self._regulate()  # it has had this turn already
+            else:
+                self._pump()
             return
         # The plain case, without a detour through the inbox: saves 1.5 of 2.3 us (CPython 3.13, uncompiled).
         try:
@@ -215,12 +222,21 @@ class Lifecycle(Output):
             if self._reader is not None:
                 self._signal(self._reader)
             else:
-                while self._task is None and self._step():
-                    pass
+                self._hand_out()
         finally:
             self._is_pumping = False
         if self._phase is _OPEN:
             self._regulate()
+
+    def _hand_out(self) -> None:
+        """Events until there are no more, or they have had their turn: a read may hold 262,144 messages."""
+        end = self._loop.time() + SECONDS_A_TURN
+        count = 0
+        while self._task is None and self._step():
+            count += 1
+            if count % LOOKS_AT_TIME == 0 and (count == MESSAGES_A_TURN or self._loop.time() > end):
+                self._pump_soon()
+                return
 
     def _step(self) -> bool:
         """Hand out one event. False if there is none, or none before something else has happened."""
@@ -379,7 +395,7 @@ class Lifecycle(Output):
         if reader is not None:
             is_hungry = reader.is_waiting
         else:
-            is_hungry = self._task is None and not self._is_paused
+            is_hungry = self._task is None and not (self._is_paused or self._is_pump_due)
             is_hungry = is_hungry and (self._consumer is not Consumer.READ or "on_read" in self.__dict__)
         if self._is_paused or self._is_eof or self._is_at_stop():
             wanted = False
@@ -501,9 +517,11 @@ class Lifecycle(Output):
             result = None
         self._deadlines.go_down()  # on_close has a close_timeout of its own
         self._is_aborted = False
-        self._follow(result)
-        if self._task is None:
-            self._end()
+        try:
+            self._follow(result)
+        finally:
+            if self._task is None:
+                self._end()
 
     def _end(self) -> None:
         if self._is_ended:

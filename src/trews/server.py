@@ -316,6 +316,9 @@ class Server:
         self._grace_timer = loop.call_at(due, self._end_grace)
 
     def _end_grace(self) -> None:
+        if self._final_task is not None:
+            self._final_task.cancel()  # on_stop, which may wait for something that never comes
+            return
         for connection in list(self._alive.values()):
             if not connection._is_ended:
                 self._aborted += 1
@@ -329,6 +332,8 @@ class Server:
             logger.error("%r ignores the end of its server", connection)
         self._alive.clear()
         self._sockets.clear()
+        if self._final_task is not None:
+            self._final_task.cancel()
         self._check_drained()
 
     def _check_drained(self) -> None:
@@ -336,9 +341,6 @@ class Server:
             loop = self._loop
             if loop is None:
                 return
-            if self._grace_timer is not None:
-                self._grace_timer.cancel()
-                self._grace_timer = None
             self._final_task = loop.create_task(self._finish())
 
     async def _finish(self) -> None:
@@ -350,6 +352,9 @@ class Server:
             logger.exception("%r: on_stop failed", self)
         finally:
             self._state = State.STOPPED
+            if self._grace_timer is not None:
+                self._grace_timer.cancel()
+                self._grace_timer = None
             if self._stopped is not None and not self._stopped.done():
                 self._stopped.set_result(Drained(self._at_stop - self._aborted, self._aborted))
 

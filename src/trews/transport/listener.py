@@ -75,9 +75,11 @@ class Listener:
 
     def take_all(self) -> None:
         """Take what waits in the kernel's queue; for a server that is about to close this listener."""
-        if self._loop is not None:
-            while self._has_room() and self._take():
-                pass
+        if self._loop is None:
+            return
+        for _ in range(self.endpoint.get("backlog") or BACKLOG):  # not for ever: more may come all the time
+            if not (self._has_room() and self._take()):
+                return
 
     def close(self) -> None:
         """Stop listening; a Unix socket's file is removed if it is still this one's."""
