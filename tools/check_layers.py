@@ -32,6 +32,7 @@ LAYERS = """
     connection
     handler
     server client
+    serving
     __init__
     cli.* __main__
     testing.*

@@ -43,7 +43,8 @@ from trews.errors import (
     WriteStalled,
 )
 from trews.loop import EventLoop, new_event_loop, run
-from trews.server import Connections, Drained, Server, Stats, serve
+from trews.server import Connections, Drained, Server, Stats
+from trews.serving import serve
 from trews.threads import call_from_thread
 from trews.timers import Timer, after, every, soon
 

@@ -20,4 +20,9 @@ def shown(address: Any) -> str:
     if isinstance(address, tuple):
         host, port = address[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return str(address) if address else "?"
+    # A Unix client chooses its own name, and a log must stay one line an entry.
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(address)) if address else "?"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -180,7 +180,7 @@ class Connection(Lifecycle):
             return None
         try:
             return PeerCredentials(*struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, option, 12)))
-        except OSError:
+        except (OSError, ValueError):  # uvloop's way to say that it is closed
             return None
 
     def __repr__(self) -> str:
@@ -254,7 +254,7 @@ class Connection(Lifecycle):
         if self._phase is not _OPEN or self._is_write_closed:
             return
         self._is_write_closed = True
-        self._transport.write_eof()
+        self._say_goodbye()
         if self._is_eof_told:
             self._pump_soon()  # both directions are shut now
 
@@ -284,15 +284,15 @@ class Connection(Lifecycle):
             TimedOut: `timeout` ran out; no byte is lost and the connection is open.
             BusyError: another `read()` is waiting.
         """
-        if self._taken_at_once >= MESSAGES_A_TURN:  # a full inbox must not keep the others from running
-            self._taken_at_once = 0
-            await asyncio.sleep(0)
-        self._taken_at_once += 1
         if self._reader is not None:
             raise BusyError(f"another read() is waiting on {self!r}; a connection has one reader at a time")
         self._reader = reader = Reader(self.framer if framer is SETTING else framer)
         timer = None
+        self._taken_at_once += 1
         try:
+            if self._taken_at_once > MESSAGES_A_TURN:  # a full inbox must not keep the others from running
+                self._taken_at_once = 0
+                await asyncio.sleep(0)
             while (message := self._read_now(reader)) is NEED:
                 if reader.is_timed_out:
                     raise TimedOut(f"no message came within {timeout:g} s")

@@ -30,10 +30,10 @@ class Deadlines:
     """
 
     __slots__ = (
+        "_cancelled_at",
         "_clock",
         "_connection",
         "_down_at",
-        "_cancelled_at",
         "_sample",
         "_wheel",
         "heard_at",

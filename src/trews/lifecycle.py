@@ -454,7 +454,7 @@ class Lifecycle(Output):
             return
         self._go_down()
         if not self._is_write_closed:
-            self._transport.write_eof()
+            self._say_goodbye()
         self._linger = Linger(self._transport, self._loop, self._release)
         if self._is_eof:
             self._transport.close()
@@ -470,6 +470,7 @@ class Lifecycle(Output):
             return
         self._set_reason(reason)
         self._inbox.clear()
+        self._accepted_out = self.bytes_out  # what waits will not be sent
         self._go_down()
         sock = self._transport.get_extra_info("socket")
         if sock is not None:

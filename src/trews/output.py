@@ -123,6 +123,13 @@ class Output(Calls):
         if self._is_closed_by_user or self._is_write_closed:
             raise self._closed(ClosedLocally("write() after this program closed the connection"))
 
+    def _say_goodbye(self) -> None:
+        """FIN, after what waits."""
+        try:
+            self._transport.write_eof()
+        except OSError:
+            pass  # asyncio's own transports tell here that the peer is gone; reading will tell too
+
     def _admit_more(self) -> bool:
         """Whether a write may be added to what waits. If not, the connection has been ended."""
         waiting = self._transport.get_write_buffer_size()

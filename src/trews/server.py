@@ -1,4 +1,4 @@
-"""Server: endpoints, the connections that came in on them, and what they share. And `serve`, its blocking form.
+"""Server: endpoints, the connections that came in on them, and what they share. (`serving` has its blocking form.)
 
 NEW (listen: the kernel queues) ──start──> STARTING ──on_start──> SERVING ──stop──> STOPPING ──all gone──> STOPPED
 """
@@ -9,23 +9,22 @@ import asyncio
 import enum
 import inspect
 import logging
-import signal
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from trews import timers
+from trews.addresses import from_name, shown
 from trews.connection import Connection
 from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, sentence
 from trews.handler import connection_class
-from trews.loop import new_event_loop
-from trews.settings import DEFAULTS, SERVER_CALLBACKS, check_class, nearest
+from trews.settings import DEFAULTS, SERVER_CALLBACKS, check_class, check_setting, nearest
 from trews.threads import enter
 from trews.transport.attach import attach
 from trews.transport.listener import Listener, bind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Awaitable, Collection, Iterable, Iterator
 
     from trews.transport.memory import MemoryListener
 
@@ -135,12 +134,14 @@ class Server:
         self._aborted = 0
         self._at_stop = 0
         self._stopped: asyncio.Future[Drained] | None = None
-        self._grace_timer: asyncio.TimerHandle | None = None
+        self._grace_timer: asyncio.Handle | None = None
+        self._grace_due = 0.0
         self._final_task: asyncio.Task[None] | None = None
 
     def __init__(self, handler: Any, **settings: Any) -> None:
         for name in _LIMITS:
             if name in settings:
+                check_setting(name, settings[name])
                 setattr(self, name, settings.pop(name))
         _check_settings(settings)
         self._class = connection_class(handler, settings)
@@ -310,21 +311,20 @@ class Server:
     def _end_grace_in(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
         due = loop.time() + grace
         if self._grace_timer is not None:
-            if self._grace_timer.when() <= due:
+            if self._grace_due <= due:
                 return
             self._grace_timer.cancel()
+        self._grace_due = due
         self._grace_timer = loop.call_at(due, self._end_grace)
 
     def _end_grace(self) -> None:
-        if self._final_task is not None:
-            self._final_task.cancel()  # on_stop, which may wait for something that never comes
-            return
         for connection in list(self._alive.values()):
             if not connection._is_ended:
                 self._aborted += 1
             connection._drop(Aborted("the server's grace is over"))
         if self._loop is not None:
-            self._grace_timer = self._loop.call_later(AFTER_GRACE, self._give_up)
+            self._grace_due = self._loop.time() + AFTER_GRACE
+            self._grace_timer = self._loop.call_at(self._grace_due, self._give_up)
 
     def _give_up(self) -> None:
         """What ignores its cancellation is left behind, with a line in the log."""
@@ -333,7 +333,7 @@ class Server:
         self._alive.clear()
         self._sockets.clear()
         if self._final_task is not None:
-            self._final_task.cancel()
+            self._final_task.cancel()  # on_stop, which may wait for something that never comes
         self._check_drained()
 
     def _check_drained(self) -> None:
@@ -396,12 +396,12 @@ class Server:
         try:
             connection = cls()
         except Exception:
-            logger.exception("%r: %s() failed, the connection from %s is closed", self, cls.__name__, address)
+            logger.exception("%r: %s() failed, the connection from %s is closed", self, cls.__name__, shown(address))
             self._stats.failed += 1
             sock.close()
             return
         connection.server = self
-        connection.remote_address = address[:2] if isinstance(address, tuple) else sock.getpeername()
+        connection.remote_address = from_name(address if address is not None else sock.getpeername())
         if not self._is_welcome(connection):
             self._stats.refused += 1
             sock.close()
@@ -410,7 +410,7 @@ class Server:
         self._take_in(connection, host)
 
         def failed(exc: BaseException) -> None:
-            logger.info("a connection from %s was lost at once: %s", address, sentence(exc))
+            logger.info("a connection from %s was lost at once: %s", shown(address), sentence(exc))
             self._released(connection)
 
         attach(loop, sock, connection, address, failed)
@@ -422,10 +422,25 @@ class Server:
 
     def _is_welcome(self, connection: Connection) -> bool:
         try:
-            return self.on_accept(connection) is not False
+            answer = self.on_accept(connection)
+            if inspect.isawaitable(answer):
+                if inspect.iscoroutine(answer):
+                    answer.close()
+                raise TypeError("on_accept must be a plain function: who may come in is decided at once")
         except Exception as exc:
-            self.on_error(connection, exc)
+            self._tell_error(connection, exc)
             return False
+        return answer is not False
+
+    def _tell_error(self, connection: Connection, exc: BaseException) -> None:
+        """Call `on_error` for a connection that has no life of its own yet."""
+        try:
+            told = self.on_error(connection, exc)
+        except Exception:
+            logger.exception("%r: on_error failed while it was told of %r", self, exc)
+            return
+        if inspect.isawaitable(told):
+            timers.soon(_await_logged, self, told)
 
     # -- what connections tell
 
@@ -470,82 +485,11 @@ class Server:
         self._check_drained()
 
 
-def serve(handler: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) -> Drained:
-    """Serve until SIGINT or SIGTERM, then drain and return. A second Ctrl-C aborts at once.
-
-    Args:
-        handler: a `Connection` subclass, an `async` function of a connection, or a `Server`.
-        endpoints: as for `Server.listen`.
-        grace: seconds that open connections get when it stops.
-        settings: as for `Server`.
-
-    Raises:
-        RuntimeError: inside a running loop; use `await Server(...).serve()` there.
-        EndpointError, ListenError, TypeError: as `Server` and `listen`.
-    """
+async def _await_logged(server: Server, told: Awaitable[Any]) -> None:
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
-        raise RuntimeError(
-            "trews.serve() blocks and a loop is running here already: "
-            "use `await trews.Server(handler).listen(...).serve()`"
-        )
-    if isinstance(handler, Server):
-        if settings:
-            raise TypeError(f"give the settings to {type(handler).__name__}(...): {', '.join(settings)}")
-        server = handler
-    else:
-        server = Server(handler, **settings)
-    server.listen(*endpoints)
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(serve_until_signal(server, grace))
-    finally:
-        server._close_listeners()
-
-
-async def serve_until_signal(server: Server, grace: float = GRACE) -> Drained:
-    """`server.serve()` that SIGINT and SIGTERM stop gracefully; the second signal stops it at once.
-
-    Off the main thread no signal is looked at.
-    """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    is_second = False
-
-    def on_signal() -> None:
-        nonlocal is_second
-        if server._state > State.STARTING:
-            server.stop(0 if is_second else grace)
-        elif task is not None:
-            task.cancel()  # on_start, which may wait for something that never comes
-        is_second = True
-
-    undo = _handle_signals(loop, on_signal)
-    try:
-        return await server.serve()
-    except asyncio.CancelledError:
-        if not is_second:
-            raise
-        return Drained(0, 0)
-    finally:
-        undo()
-
-
-def _handle_signals(loop: asyncio.AbstractEventLoop, on_signal: Any) -> Any:
-    """Have SIGINT and SIGTERM call `on_signal` on the loop; returns what undoes it."""
-    if threading.current_thread() is not threading.main_thread():
-        return lambda: None
-    names = (signal.SIGINT, signal.SIGTERM)
-    try:
-        for name in names:
-            loop.add_signal_handler(name, on_signal)
-    except NotImplementedError:  # Windows
-        old = [(name, signal.signal(name, lambda *_: loop.call_soon_threadsafe(on_signal))) for name in names]
-        return lambda: [signal.signal(name, handler) for name, handler in old]
-    return lambda: [loop.remove_signal_handler(name) for name in names]
+        await told
+    except Exception:
+        logger.exception("%r: on_error failed", server)
 
 
 def _check_settings(settings: dict[str, Any]) -> None:

@@ -33,7 +33,11 @@ DEFAULTS: dict[str, Any] = {
 
 CALLBACKS = frozenset({"on_connect", "on_read", "on_eof", "on_close", "on_full", "on_drain", "on_stop", "on_error"})
 SERVER_CALLBACKS = frozenset({"on_start", "on_stop", "on_accept", "on_error"})
-PLAIN_ONLY = ("on_full", "on_drain")
+PLAIN_ONLY = {
+    "on_full": "it is called at once, even while an async callback runs; start a task with self.spawn(...) in it",
+    "on_drain": "it is called at once, even while an async callback runs; start a task with self.spawn(...) in it",
+    "on_accept": "who may come in is decided at once",
+}
 
 # What the same thing is called elsewhere.
 _SYNONYMS = {
@@ -54,6 +58,7 @@ _SYNONYMS = {
 }
 
 _SIZES = frozenset({"max_message", "read_high", "write_high", "write_low", "write_limit"})
+_COUNTS = frozenset({"max_connections", "max_connections_per_host"})
 _TIMES = frozenset({"message_timeout", "idle_timeout", "write_timeout", "close_timeout"})
 
 C = TypeVar("C", bound=type)
@@ -77,10 +82,7 @@ def check_class(cls: type, callbacks: frozenset[str], settings: dict[str, Any]) 
             else:
                 _check_setting_name(cls, name, settings)
         if name in PLAIN_ONLY and name in callbacks and inspect.iscoroutinefunction(value):
-            raise TypeError(
-                f"{cls.__name__}.{name} must be a plain function: it is called at once, even while an async "
-                f"callback runs; start a task with self.spawn(...) in it"
-            )
+            raise TypeError(f"{cls.__name__}.{name} must be a plain function: {PLAIN_ONLY[name]}")
 
 
 def check_setting(name: str, value: Any) -> None:
@@ -94,6 +96,11 @@ def check_setting(name: str, value: Any) -> None:
             raise TypeError(f"{name} is a number of bytes, not {value!r}")
         if value < 0:
             raise ValueError(f"{name} is a number of bytes, 0 or more, not {value!r}")
+    elif name in _COUNTS and value is not None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} is a number of connections or None, not {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} is a number of connections, 1 or more, or None for no limit, not {value!r}")
     elif name in _TIMES and value is not None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} is a number of seconds or None, not {value!r}")

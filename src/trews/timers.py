@@ -67,7 +67,8 @@ class Wheel:
         self._granularity: float = getattr(loop, "deadline_granularity", GRANULARITY)
         self._slots: dict[float, dict[int, Expiring]] = {}
         self._order: list[float] = []
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
+        self._due = 0.0  # of the handle; uvloop's do not know it
         self._count = 0
 
     def arm(self, entry: Expiring, due: float) -> None:
@@ -85,7 +86,7 @@ class Wheel:
             heapq.heappush(self._order, slot)
         bucket[id(entry)] = entry
         self._count += 1
-        if self._handle is None or slot < self._handle.when():
+        if self._handle is None or slot < self._due:
             self._schedule()
 
     def disarm(self, entry: Expiring) -> None:
@@ -108,7 +109,10 @@ class Wheel:
     def _schedule(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        self._handle = self._call_at(self._order[0], self._fire) if self._order else None
+        self._handle = None
+        if self._order:
+            self._due = self._order[0]
+            self._handle = self._call_at(self._due, self._fire)
 
     def _clear(self) -> None:
         self._slots.clear()
@@ -121,15 +125,17 @@ class Wheel:
         self._handle = None
         now = self._time()
         while self._order and self._order[0] <= now:
-            bucket = self._slots.pop(heapq.heappop(self._order), None)
-            while bucket:
+            slot = heapq.heappop(self._order)
+            bucket = self._slots.get(slot)
+            while bucket:  # where it stays meanwhile: one entry may disarm another
                 _, entry = bucket.popitem()
                 self._count -= 1
                 entry.wheel_slot = 0.0
                 due = entry.on_deadline(now)
                 if due:
                     self.arm(entry, due)
-        if self._handle is None or (self._order and self._order[0] < self._handle.when()):
+            self._slots.pop(slot, None)
+        if self._handle is None or (self._order and self._order[0] < self._due):
             self._schedule()
 
 
@@ -169,9 +175,11 @@ class Timer:
 
     def _fire(self) -> None:
         self._handle = None
-        self._call()
-        if self._task is None:
-            self._finished()
+        try:
+            self._call()
+        finally:  # also when it raises SystemExit
+            if self._task is None:
+                self._finished()
 
     def _call(self) -> None:
         try:
@@ -241,8 +249,9 @@ def soon(fn: Callable[..., Any], *args: Any) -> Timer:
 def after(seconds: float, fn: Callable[..., Any], *args: Any) -> Timer:
     """Call `fn(*args)` once, in `seconds` seconds (never earlier). `fn` may be `async`."""
     loop = _loop("after")
+    seconds = _seconds(seconds)
     timer = Timer(loop, fn, args)
-    timer._handle = loop.call_later(_seconds(seconds), timer._fire)
+    timer._handle = loop.call_later(seconds, timer._fire)
     return timer
 
 
@@ -252,7 +261,8 @@ def every(seconds: float, fn: Callable[..., Any], *args: Any, now: bool = False)
     An `async` function never overlaps itself. An error is logged and the timer goes on. `every(0)` is every
     turn of the loop.
     """
-    timer = _Repeating(_loop("every"), _seconds(seconds), fn, args)
+    loop = _loop("every")
+    timer = _Repeating(loop, _seconds(seconds), fn, args)
     timer.start(now)
     return timer
 

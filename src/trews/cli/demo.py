@@ -40,6 +40,9 @@ class _LineDecoder(Decoder):
         except trews.MessageTooLong:
             return None, len(buffer)
 
+    def eof(self, buffer: bytearray) -> tuple[Any, int] | None:
+        return self._line.eof(buffer)
+
 
 class ChatLine(Framer):
     """A line as str, whatever bytes it has; None instead of one that is too long, so that this can be said."""
@@ -102,8 +105,13 @@ def people(server: Any) -> list[Chat]:
 
 
 def here(server: Any) -> str:
-    count = len(people(server))
-    return f"{count} {'person is' if count == 1 else 'people are'} here"
+    match len(people(server)):
+        case 0:
+            return "Nobody is here"
+        case 1:
+            return "1 person is here"
+        case count:
+            return f"{count} people are here"
 
 
 def harmless(line: bytes) -> str:

@@ -45,7 +45,7 @@ def command(thing: str, endpoints: tuple[str, ...], assignments: tuple[str, ...]
         debugging.start_tracing()
     drained = run(server, seconds, lambda: announce(server))
     if any(drained):
-        click.echo(f"stopped: {drained.closed} connections closed, {drained.aborted} aborted")
+        click.echo(f"stopped; connections closed: {drained.closed}, aborted: {drained.aborted}")
 
 
 def announce(server: trews.Server) -> None:
@@ -81,6 +81,8 @@ def _server(text: str, settings: dict[str, Any]) -> trews.Server:
         if settings:
             raise Problem(f"{text} is a Server: give it the settings where it is made, not by --set")
         return thing
+    if isinstance(settings.get("framer"), str):
+        raise Problem("--set framer= takes a number of bytes or none; other framers are set in the code")
     try:
         return trews.Server(thing, **settings)
     except (TypeError, ValueError) as exc:

@@ -93,7 +93,7 @@ def _check(text: str, thing: Any) -> None:
         raise Problem(f"{text} is a class; make a Server of it in the module, and name that")
     if not isinstance(thing, type) and _is_async(thing):
         return
-    what = f"a {type(thing).__name__}"
+    what = f"of type {type(thing).__name__}"
     if isinstance(thing, type):
         what = "a class of another kind"
     elif inspect.isroutine(thing):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import io
 import os
 import select
 import threading
@@ -27,7 +28,7 @@ class Input:
     """Standard input. None is one that was closed from the beginning (`<&-`)."""
 
     def __init__(self, stream: IO[Any] | None) -> None:
-        self._fd = stream.fileno() if stream is not None else -1
+        self._fd = _descriptor(stream)
         self._needs_thread = False
 
     async def read(self) -> bytes:
@@ -58,7 +59,7 @@ class Output:
     """Standard output. None is one that was closed from the beginning: all is thrown away."""
 
     def __init__(self, stream: IO[Any] | None) -> None:
-        self._fd = stream.fileno() if stream is not None else -1
+        self._fd = _descriptor(stream)
         self._is_pollable = True
 
     async def write(self, data: bytes) -> None:
@@ -81,6 +82,14 @@ class Output:
             await _ready(loop.add_writer, loop.remove_writer, self._fd)
         except (OSError, NotImplementedError):
             self._is_pollable = False
+
+
+def _descriptor(stream: IO[Any] | None) -> int:
+    """The descriptor of a stream; -1 for none, and for one that somebody has put in its place in this process."""
+    try:
+        return stream.fileno() if stream is not None else -1
+    except io.UnsupportedOperation:
+        return -1
 
 
 def _is_writable(fd: int) -> bool:

@@ -10,6 +10,7 @@ Sockets, files, other descriptors, tasks and trews' timers are looked at. A task
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import socket
@@ -73,6 +74,7 @@ def no_leaks() -> Iterator[None]:
         yield
         return
     _hook_opens()
+    _open_what_stays()
     record = _active = _Record()
     gc.collect()  # what earlier code left is not of this block
     before = _open_fds()
@@ -133,6 +135,19 @@ def _hook_opens() -> None:
             _active.opened[os.path.abspath(args[0])] = _here()
 
     sys.addaudithook(hook)
+
+
+@functools.cache
+def _open_uvloop() -> None:
+    import uvloop
+
+    uvloop.new_event_loop().close()
+
+
+def _open_what_stays() -> None:
+    """libuv opens a pipe for signals with the first loop of a process, and keeps it."""
+    if "uvloop" in sys.modules:
+        _open_uvloop()
 
 
 def _open_fds() -> dict[int, str]:

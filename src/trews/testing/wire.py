@@ -34,8 +34,8 @@ class Wire(Generic[C]):
     """
 
     def __init__(self, handler: Any, settings: dict[str, Any], server: Any, capacity: int) -> None:
-        self.loop = VirtualLoop()
         self.connection = cast("C", connection_class(handler, settings)())
+        self.loop = VirtualLoop()
         self._near, self._far = memory_pair(self.loop, "wire", capacity)
         self._received = bytearray()
         self._is_eof = False

@@ -23,6 +23,7 @@ logger = logging.getLogger("trews")
 BACKLOG = 4096  # the kernel takes less if net.core.somaxconn is less
 ACCEPTS_A_TURN = 100
 RETRY_FIRST, RETRY_LAST = 0.010, 1.0  # seconds between attempts while out of descriptors or memory
+QUIET = 60.0  # seconds between two lines about that in the log
 PAIR_ATTEMPTS = 20  # for one free port on IPv4 and IPv6
 
 _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -50,6 +51,7 @@ class Listener:
         self._accept_task: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._retry_after = RETRY_FIRST
+        self._quiet_until = 0.0
 
     def start(
         self,
@@ -89,7 +91,10 @@ class Listener:
             self._retry = None
         self._sock.close()
         if self._inode is not None and self._inode == _inode(self.endpoint.path):
-            os.unlink(self.endpoint.path)
+            try:
+                os.unlink(self.endpoint.path)
+            except OSError as exc:  # privileges were dropped since
+                logger.warning("cannot remove the socket file of %s: %s", self.endpoint, sentence(exc))
         self._inode = None
 
     def _watch(self, wanted: bool) -> None:
@@ -153,16 +158,18 @@ class Listener:
 
     def _take_in(self, sock: socket.socket, address: Any) -> None:
         sock.setblocking(False)
-        if self._retry_after != RETRY_FIRST:
-            self._retry_after = RETRY_FIRST
-            logger.info("%s accepts connections again", self.endpoint)
+        self._retry_after = RETRY_FIRST
         self._accept(sock, address)
 
     def _back_off(self, exc: OSError) -> None:
-        if self._retry_after == RETRY_FIRST:
+        if self._loop is None:
+            return
+        now = self._loop.time()
+        if now >= self._quiet_until:  # clients that come and go at the limit must not fill the log
+            self._quiet_until = now + QUIET
             logger.error("%s cannot accept for now: %s", self.endpoint, sentence(exc))
         self._watch(False)
-        if self._loop is not None and self._retry is None:
+        if self._retry is None:
             self._retry = self._loop.call_later(self._retry_after, self._try_again)
         self._retry_after = min(self._retry_after * 2, RETRY_LAST)
 

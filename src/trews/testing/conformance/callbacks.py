@@ -220,6 +220,9 @@ async def each_connection_has_a_context_of_its_own(open_pair: OpenPair) -> None:
         async def beside(self) -> None:
             self.note("spawned", _var.get())
 
+        def on_eof(self) -> None:
+            self.note("eof", _var.get())
+
         def on_close(self, reason: ConnectionClosed) -> None:
             self.note("close", _var.get())
 
@@ -231,7 +234,7 @@ async def each_connection_has_a_context_of_its_own(open_pair: OpenPair) -> None:
         other.close()
         await until(lambda: first.of("close") and second.of("close"))
         for conn in (first, second):
-            assert conn.events == [(name, f"of {conn.id}") for name in ("async", "spawned", "close")]
+            assert conn.events == [(name, f"of {conn.id}") for name in ("async", "spawned", "eof", "close")]
         assert _var.get() == "outside"
 
 

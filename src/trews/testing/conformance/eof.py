@@ -173,14 +173,14 @@ async def an_unterminated_last_line_is_a_line(open_pair: OpenPair) -> None:
 async def an_end_while_paused_waits_for_resume(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Recorder) as (client, server):
         server.pause_reading()
-        client.write(b"x" * 100 * KIB)
+        client.write(b"x" * 10 * KIB)
         client.close()
         await until(lambda: client.of("close"))
         await turns()
         assert server.names == ["connect"]
         server.resume_reading()
         await until(lambda: server.of("close"))
-        assert len(server.data) == 100 * KIB
+        assert len(server.data) == 10 * KIB
 
 
 @check

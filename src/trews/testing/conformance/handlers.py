@@ -250,3 +250,27 @@ async def a_stopping_server_lets_a_handler_finish_its_message(open_pair: OpenPai
         await until(lambda: heard)
         server.server.stop()
         assert await soon(client.read_all()) == b"work\r\nbye\r\n"
+
+
+@check
+async def a_stop_without_grace_aborts(open_pair: OpenPair) -> None:
+    async with open_pair(Recorder, Recorder) as (client, server):
+        if server.server is None:
+            return
+        server.on_stop = lambda: None
+        assert await soon(server.server.stop(grace=0)) == (0, 1)
+        assert await soon(server.server.stop(grace=0)) == (0, 1)
+        await until(lambda: client.of("close"))
+        assert isinstance(server.reason, Aborted)
+
+
+@check
+async def a_stop_with_nobody_there_ends_at_once(open_pair: OpenPair) -> None:
+    async with open_pair(Recorder, Recorder) as (client, server):
+        if server.server is None:
+            return
+        client.abort()
+        server.abort()
+        await until(lambda: client.of("close") and server.of("close"))
+        await turns()
+        assert await soon(server.server.stop(grace=0)) == (0, 0)
