@@ -1,4 +1,4 @@
-"""What all tests share: `--slow`, the hypothesis profiles, and what is not on every machine.
+"""What all tests share: `--slow`, the leak check, the hypothesis profiles, and what is not on every machine.
 
 A test that needs something this checkout does not carry asks for it by a fixture, and is skipped,
 visibly, where that is absent. On CI (`CI=true`) it fails instead: a skipped judge judges nothing.
@@ -6,13 +6,19 @@ visibly, where that is absent. On CI (`CI=true`) it fails instead: a skipped jud
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from hypothesis import settings
+
+pytest.register_assert_rewrite("trews.testing.conformance")
+
+from trews.testing import no_leaks  # noqa: E402  # after the line above: it imports what that is about
 
 # The same examples on every run: a failure is then of this change, and the same for everyone.
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=100, database=None)
@@ -32,6 +38,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "leaks_ok(reason): leaves something open, and says why")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is there before the tests is never garbage: collections, two for each test, leave it alone."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that leaves a socket, file, task or timer open fails, and names where it was made."""
+    mark = request.node.get_closest_marker("leaks_ok")
+    if mark is None:
+        with no_leaks():
+            yield
+    elif not (mark.args or mark.kwargs.get("reason")):
+        pytest.fail("leaks_ok needs a reason")
+    else:
+        yield
 
 
 def absent(what: str) -> NoReturn:

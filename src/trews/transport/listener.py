@@ -41,6 +41,7 @@ class Listener:
     def __init__(self, sock: socket.socket, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._sock = sock
+        self._file = os.path.abspath(endpoint.path)  # the process may change its directory
         self._inode = _inode(endpoint.path) if endpoint.kind == "unix" else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._accept: Callable[[Any, Any], None]
@@ -90,9 +91,9 @@ class Listener:
             self._retry.cancel()
             self._retry = None
         self._sock.close()
-        if self._inode is not None and self._inode == _inode(self.endpoint.path):
+        if self._inode is not None and self._inode == _inode(self._file):
             try:
-                os.unlink(self.endpoint.path)
+                os.unlink(self._file)
             except OSError as exc:  # privileges were dropped since
                 logger.warning("cannot remove the socket file of %s: %s", self.endpoint, sentence(exc))
         self._inode = None

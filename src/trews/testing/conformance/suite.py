@@ -125,14 +125,17 @@ async def turns(count: int = 10) -> None:
 
 
 async def fill(conn: Any) -> int:
-    """Write until `on_full`, to a peer that does not read; returns how many bytes that took."""
-    total, before = 0, len(conn.of("full"))
-    while len(conn.of("full")) == before:
+    """Write until the peer, which does not read, takes no more; returns how many bytes that took."""
+    total = 0
+    while True:
         assert total < 64 * MIB, "the peer takes everything, or on_full never comes"
         conn.write(bytes(64 * KIB))
         total += 64 * KIB
         await asyncio.sleep(0)
-    return total
+        if len(conn.of("full")) > len(conn.of("drain")):
+            await turns(20)
+            if len(conn.of("full")) > len(conn.of("drain")):
+                return total
 
 
 async def answers(conn: Any) -> bool:

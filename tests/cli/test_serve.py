@@ -1,0 +1,280 @@
+"""`trews serve`, as a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+import trews
+from trews.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+ECHO = f"{ROOT}/examples/echo.py:Echo"
+
+APP = """
+import asyncio
+import trews
+from trews.framing import Line
+
+class Echo(trews.Connection):
+    def on_read(self, data):
+        self.write(data)
+
+async def settings(conn):
+    await conn.send(f"{conn.idle_timeout} {conn.half_close} {conn.server.max_connections}".encode())
+
+async def two_lines(conn):
+    async for line in conn:
+        conn.framer = Line()
+        await conn.send(b"got " + line.strip())
+    await conn.send(b"bye")
+
+class Stubborn(trews.Connection):
+    def on_connect(self):
+        self.write(b"hello")
+    async def on_stop(self):
+        self.write(b"stopping")
+        await asyncio.Event().wait()
+
+server = trews.Server(Echo)
+
+class FailsToStart(trews.Server):
+    def on_start(self):
+        raise RuntimeError("no database")
+fails = FailsToStart(Echo)
+
+class Slow(trews.Server):
+    async def on_start(self):
+        await asyncio.sleep(0)
+        print("started", flush=True)
+slow = Slow(Echo)
+"""
+
+LISTENS = """
+from app_to_serve import Echo
+import trews
+server = trews.Server(Echo).listen("tcp:127.0.0.1:0")
+"""
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    (tmp_path / "app_to_serve.py").write_text(APP)
+    (tmp_path / "listens_already.py").write_text(LISTENS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def connected(endpoint):
+    parsed = trews.Endpoint.parse(endpoint)
+    if parsed.kind == "unix":
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(20)
+        sock.connect(parsed.path)
+        return sock
+    return socket.create_connection((parsed.host or "localhost", parsed.port), timeout=20)
+
+
+def to_the_end(sock):
+    return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def ended(process):
+    """How it ended: status and all of its output."""
+    out, err = process.communicate(timeout=30)
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_every_endpoint_and_ends_with_a_signal(start, listening, app, number):
+    path = app / "sock"
+    process = start("serve", ECHO, "tcp:0", "tcp:127.0.0.1:0", f"unix:{path}")
+    endpoints = listening(process, 3)
+    assert [endpoint.rpartition(":")[0] for endpoint in endpoints] == ["tcp:localhost", "tcp:127.0.0.1", "unix"]
+    for endpoint in endpoints:
+        with connected(endpoint) as sock:
+            sock.sendall(b"hello")
+            sock.shutdown(socket.SHUT_WR)
+            assert to_the_end(sock) == b"hello"
+    process.send_signal(number)
+    assert ended(process) == (0, "", "")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["Echo", "server", "slow"])
+def test_a_module_of_the_current_directory(start, listening, app, name):
+    process = start("serve", f"app_to_serve:{name}", "0")
+    if name == "slow":
+        assert process.stdout.readline() == b"started\n"
+    with connected(*listening(process)) as sock:
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
+
+
+def test_a_server_that_listens_already_needs_no_endpoint(start, listening, app):
+    process = start("serve", "listens_already:server")
+    with connected(*listening(process)) as sock:
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
+
+
+def test_all_interfaces_only_when_asked_for(start, listening):
+    assert listening(start("serve", ECHO, "tcp:*:0"))[0].startswith("tcp:*:")
+
+
+def test_settings_reach_connections_and_server(start, listening, app):
+    process = start(
+        "serve", "app_to_serve:settings", "0",
+        *("--set", "idle_timeout=12.5"), *("--set", "half_close=true"), *("--set", "max_connections=7"),
+    )  # fmt: skip
+    with connected(*listening(process)) as sock:
+        assert to_the_end(sock) == b"12.5 True 7"
+
+
+def test_trace_prints_the_traffic(start, listening):
+    process = start("serve", ECHO, "0", "--trace")
+    with connected(*listening(process)) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(5) == b"hello"
+    process.terminate()
+    status, _, err = ended(process)
+    assert status == 0
+    assert "68 65 6c 6c 6f" in err
+    assert "receives 5 bytes" in err
+
+
+def test_ctrl_c_drains(start, listening, app):
+    process = start("serve", "app_to_serve:two_lines", "0", "--grace", "1000")
+    with connected(*listening(process)) as sock:
+        sock.sendall(b"one\n")
+        assert sock.recv(100) == b"got one\r\n"
+        process.send_signal(signal.SIGINT)
+        assert to_the_end(sock) == b"bye\r\n"
+    assert ended(process) == (0, "stopped; connections closed: 1, aborted: 0\n", "")
+
+
+def test_a_second_ctrl_c_ends_it_at_once(start, listening, app):
+    process = start("serve", "app_to_serve:Stubborn", "0", "--grace", "1000")
+    with connected(*listening(process)) as sock:
+        assert sock.recv(100) == b"hello"
+        process.send_signal(signal.SIGINT)
+        assert sock.recv(100) == b"stopping"
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == (0, "stopped; connections closed: 0, aborted: 1\n", "")
+
+
+def test_no_grace(start, listening, app):
+    process = start("serve", "app_to_serve:Stubborn", "0", "--grace", "0")
+    with connected(*listening(process)) as sock:
+        assert sock.recv(100) == b"hello"
+        process.terminate()
+        assert ended(process) == (0, "stopped; connections closed: 0, aborted: 1\n", "")
+
+
+def test_a_server_that_cannot_start_says_why_in_one_line(trews_command, app):
+    result = trews_command("serve", "app_to_serve:fails", "0")
+    assert result.returncode == 1
+    assert result.stdout == b""
+    assert result.stderr.startswith(b"trews: on_start of FailsToStart failed: RuntimeError: no database (app_to_serve")
+    assert result.stderr.count(b"\n") == 1
+
+
+def test_a_terminals_ctrl_c(on_terminal):
+    child = on_terminal("serve", ECHO, "tcp:127.0.0.1:0")
+    child.expect(r"listening on tcp:127.0.0.1:\d+")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+BAD = [
+    (["nothing_of_that_name:X", "0"], "there is no module 'nothing_of_that_name'"),
+    (["nothing.py:X", "0"], "there is no file 'nothing.py'"),
+    ([f"{ROOT}/examples/echo.py:Ecko", "0"], "did you mean 'Echo'?"),
+    (["os:getcwd", "0"], "cannot be served"),
+    ([ECHO], "say where to listen"),
+    ([ECHO, "exec:ls"], "cannot listen on exec:"),
+    ([ECHO, "unix:/no/such/place/x"], "there is no directory '/no/such/place'"),
+    ([ECHO, "tcp:192.0.2.1:0"], "the address does not belong to this machine"),
+    ([ECHO, "0", "--set", "max_mesage=1"], "there is no setting 'max_mesage'; did you mean 'max_message'?"),
+    ([ECHO, "0", "--set", "max_conections=1"], "did you mean 'max_connections'?"),
+    ([ECHO, "0", "--set", "max_message=many"], "max_message is a number of bytes, not 'many'"),
+    ([ECHO, "0", "--set", "max_connections=many"], "max_connections"),
+    ([ECHO, "0", "--set", "max_connections=-1"], "max_connections"),
+    ([ECHO, "0", "--set", "idle_timeout=0"], "idle_timeout is a number of seconds above 0"),
+    ([ECHO, "0", "--set", "framer=line"], "--set framer= takes a number of bytes or none"),
+    ([ECHO, "0", "--set", "max_message"], "--set takes NAME=VALUE"),
+    ([ECHO, "0", "--grace", "long"], "--grace takes a number of seconds, 0 or more, not 'long'"),
+]
+
+
+@pytest.mark.parametrize(("args", "expected"), BAD, ids=[case[1] + str(i) for i, case in enumerate(BAD)])
+def test_bad_input_is_one_line_and_status_2(args, expected, trews_command):
+    result = trews_command("serve", *args)
+    assert (result.returncode, result.stdout) == (2, b"")
+    err = result.stderr.decode()
+    assert err.startswith("trews: ")
+    assert expected in err
+    assert err.count("\n") == 1
+
+
+def test_settings_of_a_server_are_given_where_it_is_made(app, trews_command):
+    result = trews_command("serve", "app_to_serve:server", "0", "--set", "max_message=1")
+    assert result.returncode == 2
+    assert b"give it the settings where it is made" in result.stderr
+
+
+def test_a_bad_endpoint_is_shown_with_the_place(capsys):
+    assert main(["serve", ECHO, "tcp:8000?backlgo=5"]) == 2
+    assert capsys.readouterr().err == (
+        "trews: unknown option 'backlgo': did you mean 'backlog'?\n  tcp:8000?backlgo=5\n           ^\n"
+    )
+
+
+def test_a_busy_port(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        assert main(["serve", ECHO, f"tcp:127.0.0.1:{port}"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"trews: cannot listen on tcp:127.0.0.1:{port}: the address is in use by another program")
+    assert err.count("\n") == 1
+
+
+def test_a_live_unix_socket_is_not_taken_over(tmp_path, capsys):
+    path = tmp_path / "sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+        sock.listen()
+        assert main(["serve", ECHO, f"unix:{path}"]) == 2
+    assert "a server is listening there already" in capsys.readouterr().err
+
+
+def test_a_privileged_port():
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except OSError:
+        first = 1024
+    if first <= 80 or not hasattr(os, "setuid"):
+        pytest.skip("ports below 1024 need no privilege here")
+    # Nobody may not be able to read this checkout or run this Python: all is imported before.
+    script = (
+        "import os, sys, trews.cli.serve\n"
+        "'x'.encode('idna')\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "async def handler(conn): pass\n"
+        "sys.exit(trews.cli.main(['serve', '__main__:handler', 'tcp:127.0.0.1:80']))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=20, cwd="/")
+    assert result.returncode == 2
+    assert result.stderr == (
+        b"trews: cannot listen on tcp:127.0.0.1:80: permission denied; "
+        b"ports below 1024 need a privilege, choose a higher one\n"
+    )

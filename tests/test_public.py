@@ -1,0 +1,136 @@
+"""What `import trews` gives: names, documentation, and how little it loads."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+import trews
+from trews import errors, framing, testing
+
+MODULES = {"trews": trews, "trews.framing": framing, "trews.testing": testing}
+PUBLIC = [
+    (f"{module}.{name}", getattr(value, name, None)) for module, value in MODULES.items() for name in value.__all__
+]
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_all_names_exist_and_only_once(module):
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
+    assert len(set(module.__all__)) == len(module.__all__)
+
+
+def test_nothing_else_public_is_at_the_top():
+    """Names without an underscore are public or modules."""
+    others = {name for name, value in vars(trews).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    assert others == set(trews.__all__) - {"errors", "framing"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Connection", "Server", "serve", "connect", "run", "soon", "after", "every", "Endpoint", "EventLoop"),
+        "call_from_thread",
+        *(name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, errors.Error)),
+    ],
+)
+def test_the_names_of_the_design_are_there(name):
+    assert name in trews.__all__
+
+
+def test_version():
+    assert trews.__version__.count(".") == 2
+
+
+@pytest.mark.parametrize(("name", "value"), PUBLIC, ids=[name for name, _ in PUBLIC])
+def test_public_names_have_docstrings(name, value):
+    if value is framing.Framer or inspect.isclass(value) or callable(value) or inspect.ismodule(value):
+        doc = inspect.getdoc(value)
+        assert doc
+        assert doc.strip().splitlines()[0].strip()
+
+
+def methods():
+    for name, cls in [*PUBLIC, *((f"errors.{name}", value) for name, value in vars(errors).items())]:
+        if not inspect.isclass(cls):
+            continue
+        for base in cls.__mro__:
+            if not base.__module__.startswith("trews"):
+                continue
+            for attribute, value in vars(base).items():
+                is_code = inspect.isfunction(value) or isinstance(value, property | classmethod | staticmethod)
+                # What overrides a method of asyncio's is documented there.
+                is_own = not any(attribute in vars(b) for b in cls.__mro__ if b.__module__.startswith("asyncio"))
+                if is_code and is_own and not attribute.startswith("_"):
+                    yield f"{name}.{attribute}", getattr(cls, attribute)
+
+
+METHODS = dict(methods())
+
+
+@pytest.mark.parametrize(("name", "value"), METHODS.items(), ids=METHODS)
+def test_public_methods_have_docstrings(name, value):
+    assert inspect.getdoc(value)
+
+
+def test_the_methods_of_a_connection_are_those_of_the_design():
+    assert {
+        *("write", "send", "drain", "read", "read_all", "wait_closed", "pause_reading", "resume_reading"),
+        *("close", "abort", "close_write", "spawn", "bytes_in", "bytes_out", "is_closed", "reason"),
+        *("peer_credentials", "on_connect", "on_read", "on_eof", "on_close", "on_full", "on_drain", "on_stop"),
+        "on_error",
+    } <= {name.rpartition(".")[2] for name in METHODS if name.startswith("trews.Connection.")}
+
+
+PROGRAM = """
+import asyncio, json, ssl, sys
+
+contexts = []
+
+class Context(ssl.SSLContext):
+    def __new__(cls, *args, **kwargs):
+        contexts.append(1)
+        return super().__new__(cls, *args, **kwargs)
+
+ssl.SSLContext = Context
+before = set(sys.modules)
+import trews
+print(json.dumps([sorted(set(sys.modules) - before), len(contexts)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported():
+    """The modules that `import trews` loads beside asyncio's, and how many ssl contexts it makes."""
+    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("click", "rich", "uvloop", "greenlet", "http", "urllib.request", "email", "trews.http", "trews.testing"),
+        *("trews.cli", "trews.console", "trews.green", "pytest", "hypothesis", "unittest", "argparse"),
+    ],
+)
+def test_importing_it_loads_no(imported, name):
+    modules, _ = imported
+    assert [module for module in modules if module == name or module.startswith(f"{name}.")] == []
+
+
+def test_importing_it_makes_no_ssl_context(imported):
+    assert imported[1] == 0
+
+
+def test_importing_it_warns_of_nothing():
+    subprocess.run([sys.executable, "-W", "error", "-c", "import trews"], check=True, timeout=60)
+
+
+def test_it_is_typed():
+    from importlib.resources import files
+
+    assert (files("trews") / "py.typed").is_file()
