@@ -165,7 +165,7 @@ async def test_settings_are_of_this_end_only():
 AT_ONCE = [
     ("a bad endpoint", lambda: trews.connect("tcp:host:99999"), trews.EndpointError, "99999"),
     ("a slip", lambda: trews.connect(NAME, framr=1), TypeError, "did you mean 'framer'"),
-    ("a bad handler", lambda: trews.connect(NAME, 3), TypeError, "Connection subclass"),
+    ("a bad handler", lambda: trews.connect(NAME, 3), TypeError, "Connection subclass"),  # type: ignore[call-overload]  # that is what is shown
     ("a bad value", lambda: trews.connect(NAME, max_message=-1), ValueError, "max_message"),
 ]
 

@@ -264,7 +264,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.mark.parametrize("path", EXAMPLES, ids=NAMES)
 def test_an_example_takes_a_connection_and_ends_with_ctrl_c(path):
     process = subprocess.Popen(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", ANYWHERE, str(path)],
+        [sys.executable, "-W", "error", "-c", ANYWHERE, str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -553,14 +553,6 @@ def test_errors_are_bounded(framer: Any) -> None:
     assert len(message_of(framer, b"\xff" * 50000 + b"\n", limit=60000 if framer != b"\n" else 10)) < 500
 
 
-def test_page_shows_the_example_and_its_test_holds() -> None:
-    page = (ROOT / "docs" / "howto" / "write-a-framer.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    example = (ROOT / "examples" / "own_framer.py").read_text(encoding="utf-8")
-    assert blocks[0] in example
-    exec(blocks[1], {"StxEtx": StxEtx})
-
-
 def test_json_lines_reads_what_json_writes() -> None:
     value = {"nested": [1, 2.5, {"x": "y"}]}
     assert cut(JSONLines(), [json.dumps(value).encode() + b"\r\n"]) == [value]

@@ -34,7 +34,8 @@ LAYERS = """
     server client
     serving
     __init__
-    cli.* __main__
+    cli.*
+    __main__
     testing.*
 """
 

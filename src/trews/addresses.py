@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 
@@ -22,6 +23,14 @@ def shown(address: Any) -> str:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     # A Unix client chooses its own name, and a log must stay one line an entry.
     return "".join(c if c.isprintable() else _escaped(c) for c in str(address)) if address else "?"
+
+
+def unknown(host: str, port: int | str, exc: Exception) -> str:
+    """Why a host or the name of a service could not be looked up."""
+    reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+    if isinstance(exc, socket.gaierror) and exc.errno == socket.EAI_SERVICE:
+        return f"the service {port!r} is not known ({reason}); give the number of its port"
+    return f"the host {host!r} is not known ({reason})"
 
 
 def _escaped(character: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from trews.connection import Connection
 from trews.endpoint import Endpoint
@@ -13,21 +13,23 @@ from trews.transport.attach import attach
 from trews.transport.connector import open_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Awaitable, Callable, Generator
+
+C = TypeVar("C", bound=Connection)
 
 
-class Connecting:
+class Connecting(Generic[C]):
     """What `connect` returns: await it for the connection, or use it as `async with`, which closes it too."""
 
-    def __init__(self, endpoint: Any, cls: type[Connection]) -> None:
+    def __init__(self, endpoint: Any, cls: type[C]) -> None:
         self._endpoint = Endpoint.parse(endpoint)
         self._class = cls
-        self._open_blocks: dict[asyncio.Task[Any] | None, list[Connection]] = {}
+        self._open_blocks: dict[asyncio.Task[Any] | None, list[C]] = {}
 
-    def __await__(self) -> Generator[Any, None, Connection]:
+    def __await__(self) -> Generator[Any, None, C]:
         return self._connect().__await__()
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> C:
         loop = asyncio.get_running_loop()
         connection = self._class()
         sock, address = await open_stream(self._endpoint, loop)
@@ -41,7 +43,7 @@ class Connecting:
         await made
         return connection
 
-    async def __aenter__(self) -> Connection:
+    async def __aenter__(self) -> C:
         connection = await self
         self._open_blocks.setdefault(asyncio.current_task(), []).append(connection)
         return connection
@@ -59,7 +61,21 @@ class Connecting:
         await connection.wait_closed()
 
 
-def connect(endpoint: Any, handler: Any = Connection, **settings: Any) -> Connecting:
+@overload
+def connect(endpoint: Any, **settings: Any) -> Connecting[Connection]: ...
+
+
+@overload
+def connect(endpoint: Any, handler: type[C], **settings: Any) -> Connecting[C]: ...
+
+
+@overload
+def connect(
+    endpoint: Any, handler: Callable[[Connection], Awaitable[Any]], **settings: Any
+) -> Connecting[Connection]: ...
+
+
+def connect(endpoint: Any, handler: Any = Connection, **settings: Any) -> Connecting[Any]:
     """Connect to an endpoint: `conn = await connect(...)`, or `async with connect(...) as conn`.
 
     Args:

@@ -337,7 +337,7 @@ class Lifecycle(Output):
         """`on_connect` has returned."""
         self._is_connecting = False
         if self._closes_after_connect and self._phase is _OPEN:
-            self._shut(ClosedLocally("its handler returned"))
+            self._shut(ClosedByPeer() if self._is_eof else ClosedLocally("its handler returned"))
 
     def _failed(self, exc: BaseException) -> None:
         reason = Aborted(f"the connection's own code failed: {exc!r}")

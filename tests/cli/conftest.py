@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 # What a leaked socket or task would print; the test modules look at all of stderr.
-TREWS = [sys.executable, "-X", "dev", "-W", "error", "-m", "trews"]
+TREWS = [sys.executable, "-W", "error", "-m", "trews"]
 
 
 @pytest.fixture(autouse=True)

@@ -209,13 +209,21 @@ def test_ctrl_c_on_a_terminal_says_goodbye_to_the_peer(on_terminal):
 
 def test_a_signal_while_the_peer_reads_nothing(start, fill):
     done = threading.Event()
-    with peer(lambda sock: done.wait(40)) as endpoint:
-        process = start("connect", endpoint, stdin=subprocess.PIPE)
-        fill(process.stdin.fileno(), 64 * KIB * KIB)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-        assert process.stderr.read() in (b"", b"\n")
-        done.set()
+
+    def stuck(sock):
+        sock.sendall(b"ready")
+        done.wait(40)
+
+    with peer(stuck) as endpoint:
+        try:
+            process = start("connect", endpoint, stdin=subprocess.PIPE)
+            assert process.stdout.read(5) == b"ready"
+            fill(process.stdin.fileno(), 64 * KIB * KIB)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+            assert process.stderr.read() in (b"", b"\n")
+        finally:
+            done.set()
 
 
 def free_port():

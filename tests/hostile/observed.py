@@ -7,10 +7,19 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tests.hostile.program import FRAMERS
-from trews import BusyError, ClosedByPeer, ClosedLocally, Connection, ConnectionClosed, ConnectionReset, TimedOut
+from trews import (
+    BusyError,
+    ClosedByPeer,
+    ClosedLocally,
+    Connection,
+    ConnectionClosed,
+    ConnectionReset,
+    TimedOut,
+    WriteStalled,
+)
 from trews.handler import connection_class
 from trews.inbox import NEED, Inbox
-from trews.lifecycle import Consumer
+from trews.phase import Consumer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -235,9 +244,14 @@ class Observer:
             self.wrong(f"the end was clean ({reason!r}), {len(received)} of {len(self.written)} bytes were received")
         elif reason.is_clean and not is_reset and self.connection.bytes_out != len(received):
             self.wrong(f"bytes_out is {self.connection.bytes_out}, {len(received)} were received")
+        verbs = {step[0] for step in self.program.steps}
+        settings = self.program.settings
+        is_patient = "write_timeout" not in settings and settings.get("close_timeout", 30) > 1  # the peer takes naps
+        if isinstance(reason, WriteStalled) and is_patient and not verbs & {"clog", "advance"}:
+            self.wrong(f"the peer always read, and yet: {reason!r}")
         if self.is_oracle and self.program.kind != "deaf":
             self.check_delivered(was_fed, is_whole=isinstance(reason, ClosedByPeer))
-            if isinstance(reason, ConnectionReset) and self.program.kind == "plain" and not self.raised:
+            if isinstance(reason, ConnectionReset) and self.takes_rest():
                 self.check_rest(was_fed[: self.connection.bytes_in])
         for left in ("_drainers", "_down_waiters", "_end_waiters"):
             if getattr(self.connection, left):
@@ -271,6 +285,17 @@ class Observer:
             got, expected = [b"".join(got)], [arrived]
         if got != expected:
             self.wrong(f"reset: delivered {got!r} of {expected!r}")
+
+    def takes_rest(self) -> bool:
+        """Whether its own code lets everything through, and in time."""
+        actions = {action for scripts in self.program.scripts.values() for script in scripts for action in script}
+        if self.program.kind == "async" and any(
+            action[0] in ("spawn", "read", "wait_closed", "hang", "stubborn", "cancel")
+            or action[1:] in ((2.0,), (20.0,))
+            for action in actions
+        ):
+            return False
+        return self.program.kind in ("plain", "async") and not self.raised and not self.closed_by_us
 
     def takes_all(self) -> bool:
         """Whether its own code takes messages to the end, whatever is done from outside."""

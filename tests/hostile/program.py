@@ -91,7 +91,7 @@ def make(seed: int) -> Program:
         messages=messages,
         garbage=garbage,
         scripts=scripts,
-        steps=tuple(_step(rng) for _ in range(rng.randint(1, 40))),
+        steps=_steps(rng),
         finale=rng.choice(("eof", "eof", "reset", "close", "abort", "stop")),
         capacity=rng.choice((64, 1000, 65536, 65536)),
         chunk=rng.choice((None, None, 1, 7)),
@@ -155,6 +155,27 @@ def _script(rng: random.Random, is_async: bool) -> Script:
             end = rng.choice((("close",), ("abort",), ("write", 5000), ("close_write",)))
             return end, rng.choice((("hang",), ("wait_closed",), ("stubborn", 0.5), ("read", None)))
     return tuple(rng.choice(rare if rng.random() < 0.08 else actions)() for _ in range(rng.randint(1, 3)))
+
+
+# What is unlikely to come together by chance.
+_TOGETHER: tuple[tuple[Action, ...], ...] = (
+    (("feed", 50), ("pause",), ("feed", 50), ("turn",), ("reset",), ("write", 10), ("write", 10)),
+    (("feed", 1000), ("eof",), ("reset",)),
+    (("pause",), ("feed", 50), ("eof",), ("resume",)),
+    (("close",), ("feed", 50), ("eof",)),
+    (("clog",), ("write", 100_000), ("close",), ("advance", 0.5)),
+    (("clog",), ("write", 100_000), ("close_write",), ("feed", 50), ("eof",)),
+    (("read", None, None), ("feed", 50), ("cancel", 0), ("read", 0.3, None)),
+    (("feed", 1000), ("stop",), ("feed", 1000)),
+    (("eof",), ("write", 100_000), ("reset",), ("write", 10)),
+)
+
+
+def _steps(rng: random.Random) -> tuple[Action, ...]:
+    steps: list[Action] = []
+    for _ in range(rng.randint(1, 40)):
+        steps += rng.choice(_TOGETHER) if rng.random() < 0.02 else (_step(rng),)
+    return tuple(steps)
 
 
 def _step(rng: random.Random) -> Action:

@@ -60,14 +60,14 @@ def test_both_sockets_of_a_pair_are_found(keep):
 def test_a_leaked_file_is_found_where_it_was_opened(keep):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(os.path.realpath(folder), "forgotten")
-        report = leaks(lambda: keep.here(open(path, "w")))
+        report = leaks(lambda: keep.here(open(path, "w")))  # noqa: SIM115
         assert "open descriptor" in report
         assert path in report
         assert keep.where in report
 
 
 def test_a_leaked_pipe_is_found(keep):
-    report = leaks(lambda: keep.things.extend(open(fd, "rb" if i == 0 else "wb") for i, fd in enumerate(os.pipe())))
+    report = leaks(lambda: keep.things.extend(map(os.fdopen, os.pipe())))
     assert report.startswith("2 left open:")
     assert "pipe" in report
 

@@ -252,7 +252,7 @@ def test_more_connections_than_the_old_default_wait_in_the_kernel():
         ("unix:{tmp}/file", "there is a file of that name that is no socket"),
         ("unix:{tmp}", "there is a file of that name that is no socket"),
         ("tcp:192.0.2.1:0", "the address does not belong to this machine"),
-        ("tcp:*:nosuchservice", "'nosuchservice' is not known here"),
+        ("tcp:*:nosuchservice", "the service 'nosuchservice' is not known"),
     ],
 )
 def test_refusals_are_one_sentence(tmp_path, text, sentence):
@@ -278,7 +278,7 @@ def test_an_unknown_host_is_one_sentence(monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", nobody)
-    with pytest.raises(ListenError, match=r"^cannot listen on tcp:nowhere:80: 'nowhere' is not known here \(Name"):
+    with pytest.raises(ListenError, match=r"^cannot listen on tcp:nowhere:80: the host 'nowhere' is not known \(Name"):
         bind(Endpoint.parse("nowhere:80"))
 
 

@@ -26,8 +26,8 @@ TURNS = 10_000  # what `settle` gives a program that always has something to do
 class _VirtualPoller(Poller):
     """Never waits if there is a deadline to jump to."""
 
-    def __init__(self, start: float) -> None:
-        super().__init__()
+    def __init__(self, start: float, name: str | None) -> None:
+        super().__init__(name)
         self._time = self._standing
         self.tick = start
         self.holds_still = False  # time is moved by `advance` only
@@ -54,6 +54,7 @@ class VirtualLoop(EventLoop):
 
     Args:
         start: the time in seconds at which it begins.
+        poller: the name of a poller, as for `EventLoop`.
     """
 
     deadline_granularity = 0.0  # deadlines of connections are exact
@@ -61,8 +62,8 @@ class VirtualLoop(EventLoop):
     _scheduled: list[asyncio.TimerHandle]
     _virtual: _VirtualPoller
 
-    def __init__(self, start: float = 1000.0) -> None:
-        self._virtual = _VirtualPoller(start)
+    def __init__(self, start: float = 1000.0, *, poller: str | None = None) -> None:
+        self._virtual = _VirtualPoller(start, poller)
         super().__init__(self._virtual)
 
     def time(self) -> float:

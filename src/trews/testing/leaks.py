@@ -76,7 +76,6 @@ def no_leaks() -> Iterator[None]:
     _hook_opens()
     _open_what_stays()
     record = _active = _Record()
-    gc.collect()  # what earlier code left is not of this block
     before = _open_fds()
     undo = _instrument(record)
     try:
@@ -84,8 +83,10 @@ def no_leaks() -> Iterator[None]:
     finally:
         _active = None
         undo()
-    gc.collect()
     leaks = record.leaks(before)
+    if leaks:
+        gc.collect()  # only now, for it is slow: what nothing refers to is no leak
+        leaks = record.leaks(before)
     if leaks:
         raise Leak(f"{len(leaks)} left open:\n" + "\n".join(leaks))
 

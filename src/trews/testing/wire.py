@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 from trews.connection import Connection
 from trews.handler import connection_class
@@ -18,11 +18,27 @@ from trews.transport.attach import attach
 from trews.transport.memory import CAPACITY, memory_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from trews.errors import ConnectionClosed
 
 C = TypeVar("C", bound=Connection)
+
+
+class _WireLoop(VirtualLoop):
+    """A loop that never waits and has nothing of the operating system's: a forgotten wire leaves nothing open."""
+
+    def __init__(self) -> None:
+        super().__init__(poller="select")  # which needs no descriptor
+
+    def _make_self_pipe(self) -> None:
+        self._csock = None  # nobody has to wake it
+
+    def _close_self_pipe(self) -> None:
+        pass
+
+    def __del__(self) -> None:
+        pass  # asyncio warns of a loop that was not closed
 
 
 class Wire(Generic[C]):
@@ -35,7 +51,7 @@ class Wire(Generic[C]):
 
     def __init__(self, handler: Any, settings: dict[str, Any], server: Any, capacity: int) -> None:
         self.connection = cast("C", connection_class(handler, settings)())
-        self.loop = VirtualLoop()
+        self.loop: VirtualLoop = _WireLoop()
         self._near, self._far = memory_pair(self.loop, "wire", capacity)
         self._received = bytearray()
         self._is_eof = False
@@ -167,7 +183,17 @@ class Wire(Generic[C]):
         return bool(data)
 
 
-def wire(handler: type[C] | Any, *, server: Any = None, capacity: int = CAPACITY, **settings: Any) -> Wire[C]:
+@overload
+def wire(handler: type[C], *, server: Any = None, capacity: int = CAPACITY, **settings: Any) -> Wire[C]: ...
+
+
+@overload
+def wire(
+    handler: Callable[[Connection], Awaitable[Any]], *, server: Any = None, capacity: int = CAPACITY, **settings: Any
+) -> Wire[Connection]: ...
+
+
+def wire(handler: Any, *, server: Any = None, capacity: int = CAPACITY, **settings: Any) -> Wire[Any]:
     """A connection with nobody but the test at its other end.
 
     Args:

@@ -7,6 +7,7 @@ import ipaddress
 import socket
 from typing import Any
 
+from trews.addresses import unknown
 from trews.endpoint import Endpoint
 from trews.errors import ConnectError, ConnectTimedOut, EndpointError, sentence
 from trews.transport.listener import set_stream_options
@@ -84,8 +85,7 @@ async def _addresses(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> lis
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as exc:
-        reason = exc.strerror if isinstance(exc, socket.gaierror) else str(exc)
-        raise ConnectError(endpoint.shown, [(endpoint.shown, f"the host {host!r} is not known ({reason})")]) from exc
+        raise ConnectError(endpoint.shown, [(endpoint.shown, unknown(host, port, exc))]) from exc
     return [(family, address) for family, _, _, _, address in found]
 
 

@@ -11,6 +11,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
+from trews.addresses import unknown
 from trews.endpoint import Endpoint
 from trews.errors import EndpointError, ListenError, sentence
 from trews.transport.memory import MemoryListener
@@ -229,18 +230,23 @@ def _resolve(endpoint: Endpoint) -> list[tuple[int, Any]]:
     try:
         if endpoint.host:
             found = socket.getaddrinfo(endpoint.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
-        number = port if isinstance(port, int) else socket.getservbyname(port, "tcp")
-    except (socket.gaierror, OSError) as exc:
-        raise ListenError(
-            f"cannot listen on {endpoint.shown}: {endpoint.host or port!r} is not known here ({exc.strerror or exc})"
-        ) from exc
+            return _usable([(family, address) for family, _, _, _, address in found])
+        number = socket.getaddrinfo(None, port, type=socket.SOCK_STREAM)[0][4][1]
+    except (OSError, UnicodeError) as exc:
+        raise ListenError(f"cannot listen on {endpoint.shown}: {unknown(endpoint.host, port, exc)}") from exc
     addresses: list[tuple[int, Any]] = [(socket.AF_INET, ("0.0.0.0", number))]
     if _has_ipv6():
         addresses.append((socket.AF_INET6, ("::", number, 0, 0)))
     if endpoint.get("ipv6only"):
         return addresses[1:]
     return addresses
+
+
+def _usable(addresses: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Without repetitions, and without IPv6 where the hosts file knows it and the machine does not."""
+    unique = list(dict.fromkeys(addresses))
+    others = [entry for entry in unique if entry[0] != socket.AF_INET6]
+    return others if others and len(others) < len(unique) and not _has_ipv6() else unique
 
 
 def _has_ipv6() -> bool:

@@ -490,7 +490,8 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
 
     def __del__(self, _warn: Any = warnings.warn) -> None:
         if getattr(self, "_sock", None) is not None:
-            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            if isinstance(self._sock, socket.socket):  # in memory there is nothing to run out of
+                _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
             self._sock.close()
             if self._server is not None:
                 _detach(self._server, self)

@@ -9,7 +9,19 @@ from typing import Any
 from trews.connection import Connection
 from trews.errors import Aborted, ConnectionClosed
 from trews.framing import Line
-from trews.testing.conformance.suite import Boom, Echo, OpenPair, Recorder, answers, check, fill, soon, turns, until
+from trews.testing.conformance.suite import (
+    Boom,
+    Echo,
+    OpenPair,
+    Recorder,
+    answers,
+    check,
+    closed,
+    fill,
+    soon,
+    turns,
+    until,
+)
 
 _var: contextvars.ContextVar[str] = contextvars.ContextVar("_var", default="outside")
 
@@ -90,7 +102,7 @@ async def an_on_error_that_raises_changes_nothing(open_pair: OpenPair) -> None:
 
     async with open_pair(Recorder, Hopeless) as (client, server):
         client.write(b"x")
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert isinstance(server.reason, Aborted)
         assert len(server.of("error")) == 1
 
@@ -106,7 +118,7 @@ async def on_error_may_be_async(open_pair: OpenPair) -> None:
 
     async with open_pair(Recorder, Careful) as (client, server):
         client.write(b"x")
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert len(server.of("error")) == 1
 
 
@@ -123,7 +135,7 @@ async def on_error_can_say_goodbye(open_pair: OpenPair) -> None:
 
     async with open_pair(Recorder, Polite) as (client, server):
         client.write(b"x")
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert client.data in (b"sorry", b"")  # a reset may overtake it
         assert len(server.of("error")) == 1
 
@@ -140,7 +152,7 @@ async def an_error_goes_to_the_server(open_pair: OpenPair) -> None:
         told: list[Any] = []
         server.server.on_error = lambda conn, exc: told.append((conn, type(exc)))
         client.write(b"x")
-        await until(lambda: client.of("close"))
+        await closed(client)
         assert told == [(server, Boom)]
 
 
@@ -152,7 +164,7 @@ async def a_framer_that_raises_is_an_error(open_pair: OpenPair) -> None:
 
     async with open_pair(Recorder, Broken) as (client, server):
         client.write(b"x")
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert [type(exc) for exc in server.of("error")] == [TypeError]
         assert isinstance(server.reason, Aborted)
 
@@ -167,7 +179,7 @@ async def ones_own_end_in_an_async_callback_is_no_error(open_pair: OpenPair) -> 
         client.write(b"x")
         await until(lambda: server.bytes_in == 1)
         client.close()
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert not server.of("error")
         assert server.reason.is_clean
 
@@ -183,7 +195,7 @@ async def the_end_of_another_connection_is_an_error(open_pair: OpenPair) -> None
 
         server.on_read = read_the_other
         client.write(b"x")
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert [exc.connection for exc in server.of("error")] == [gone]
 
 
@@ -232,7 +244,7 @@ async def each_connection_has_a_context_of_its_own(open_pair: OpenPair) -> None:
         await until(lambda: first.of("spawned") and second.of("spawned"))
         one.close()
         other.close()
-        await until(lambda: first.of("close") and second.of("close"))
+        await closed(first, second)
         for conn in (first, second):
             assert conn.events == [(name, f"of {conn.id}") for name in ("async", "spawned", "eof", "close")]
         assert _var.get() == "outside"
@@ -246,5 +258,5 @@ async def callbacks_may_call_other_connections(open_pair: OpenPair) -> None:
         one.write(b"there")
         await until(lambda: other.data == b"there")
         other.write(b"back")
-        await until(lambda: one.of("close") and other.of("close"))
+        await closed(one, other)
         assert one.data == b"back"

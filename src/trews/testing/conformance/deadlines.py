@@ -8,7 +8,17 @@ from typing import Any
 from trews.connection import Connection
 from trews.errors import MessageTooSlow, WriteStalled
 from trews.framing import Line
-from trews.testing.conformance.suite import OpenPair, Recorder, check, fill, slow, soon, turns, until
+from trews.testing.conformance.suite import (
+    OpenPair,
+    Recorder,
+    check,
+    closed,
+    fill,
+    slow,
+    soon,
+    turns,
+    until,
+)
 
 
 @check
@@ -20,7 +30,7 @@ async def a_message_has_its_time(open_pair: OpenPair) -> None:
 
     async with open_pair(Recorder, Patient) as (client, server):
         client.write(b"whole\nhalf")
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert server.of("read") == [b"whole"]
         assert isinstance(server.reason, MessageTooSlow)
 
@@ -32,7 +42,7 @@ async def a_peer_that_takes_nothing_is_left(open_pair: OpenPair) -> None:
         server.pause_reading()
         client.write_timeout = 0.05
         await fill(client)
-        await until(lambda: client.of("close"))
+        await closed(client)
         assert isinstance(client.reason, WriteStalled)
 
 
@@ -44,7 +54,7 @@ async def close_does_not_wait_for_ever(open_pair: OpenPair) -> None:
         client.close_timeout = 0.05
         await fill(client)
         client.close()
-        await until(lambda: client.of("close"))
+        await closed(client)
         assert isinstance(client.reason, WriteStalled)
 
 
@@ -62,7 +72,7 @@ async def a_handler_has_close_timeout_after_its_connection_is_lost(open_pair: Op
 
     async with open_pair(Recorder, handler) as (client, server):
         client.abort()
-        await until(lambda: client.of("close"))
+        await closed(client)
         await turns()
         for _ in range(3):  # where a reset shows as a plain end, a write finds out
             server.write(b"x")
@@ -75,10 +85,10 @@ async def a_handler_has_close_timeout_after_its_connection_is_lost(open_pair: Op
 @slow
 async def an_idle_connection_that_talks_lives_on(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Recorder, idle_timeout=1.0) as (client, server):
-        for count in range(1, 6):
+        for _ in range(5):
             await asyncio.sleep(0.4)
             client.write(b"x")
-            await until(lambda count=count: server.bytes_in == count)
+            await until(lambda: server.bytes_in == client.bytes_out)
         assert client.is_open
         assert server.is_open
-        await until(lambda: client.of("close") and server.of("close"))
+        await closed(client, server)

@@ -20,7 +20,19 @@ from trews.errors import (
     IdleTooLong,
 )
 from trews.framing import Line, Netstring
-from trews.testing.conformance.suite import Boom, OpenPair, Recorder, check, ended_by_reset, fill, soon, turns, until
+from trews.testing.conformance.suite import (
+    Boom,
+    OpenPair,
+    Recorder,
+    check,
+    closed,
+    ended_by_reset,
+    fill,
+    raised,
+    soon,
+    turns,
+    until,
+)
 
 
 class Path(NamedTuple):
@@ -110,7 +122,7 @@ async def _on_close_comes_once(path: Path, open_pair: OpenPair) -> None:
     server_class = type("Ending", (Recorder,), dict(path.settings))
     async with open_pair(Recorder, server_class) as (client, server):
         await path.act(client, server)
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         client.close()
         server.abort()
         await turns()
@@ -136,7 +148,7 @@ async def _waiters_are_released(path: Path, open_pair: OpenPair) -> None:
         await path.act(client, server)
         if not client.is_closed:
             client.resume_reading()
-        done, pending = await asyncio.wait(waits, timeout=20)
+        _, pending = await asyncio.wait(waits, timeout=20)
         for wait in pending:
             wait.cancel()
         assert not pending, f"not released: {pending}"
@@ -173,7 +185,7 @@ async def the_peer_of_close_sees_an_end(open_pair: OpenPair) -> None:
         server.write(b"bye")
         server.close()
         assert server.is_closed
-        await until(lambda: client.of("close"))
+        await closed(client)
         assert client.names == ["connect", "read", "eof", "close"]
         assert isinstance(client.reason, ClosedByPeer)
 
@@ -182,7 +194,7 @@ async def the_peer_of_close_sees_an_end(open_pair: OpenPair) -> None:
 async def the_peer_of_abort_sees_a_reset(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Recorder) as (client, server):
         server.abort()
-        await until(lambda: client.of("close"))
+        await closed(client)
         assert ended_by_reset(client.reason, open_pair), repr(client.reason)
 
 
@@ -193,7 +205,7 @@ async def abort_drops_what_waits(open_pair: OpenPair) -> None:
         total = await fill(server)
         server.abort()
         client.resume_reading()
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert server.bytes_out < total
         assert len(client.data) < total
 
@@ -212,11 +224,11 @@ async def what_came_before_a_reset_is_delivered_before_on_close(open_pair: OpenP
         client.write(b"a\nb\nc\n")
         await until(lambda: server.bytes_in == 6)
         client.abort()
-        await until(lambda: client.of("close"))
+        await closed(client)
         await turns()
         assert server.events == []
         server.gate.set()
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert server.of("read") == [b"a", b"b", b"c"]
         assert server.names[-1] == "close"
 
@@ -227,15 +239,10 @@ async def what_came_before_a_failure_can_still_be_read(open_pair: OpenPair) -> N
         client.write(b"a\nb\n")
         await until(lambda: server.bytes_in == 4)
         client.abort()
-        await until(lambda: client.of("close"))
+        await closed(client)
         await turns()
         assert [await soon(server.read()), await soon(server.read())] == [b"a", b"b"]
-        try:
-            await soon(server.read())
-        except ConnectionClosed as exc:
-            assert ended_by_reset(exc, open_pair)
-        else:
-            raise AssertionError("read() after the end")
+        assert ended_by_reset(await raised(ConnectionClosed, server.read()), open_pair)
 
 
 @check
@@ -245,7 +252,7 @@ async def nothing_is_read_after_ones_own_end(open_pair: OpenPair) -> None:
             client.write(b"too late")
             getattr(server, end)()
             client.write(b"even later")
-            await until(lambda server=server, client=client: server.of("close") and client.of("close"))
+            await closed(server, client)
             assert server.names == ["connect", "close"]
 
 
@@ -254,14 +261,14 @@ async def close_and_abort_may_be_repeated(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Recorder) as (client, server):
         server.close()
         server.close()
-        await until(lambda: server.of("close"))
+        await closed(server)
         server.close()
         server.abort()
         server.abort()
         server.pause_reading()
         server.resume_reading()
         server.close_write()
-        await until(lambda: client.of("close"))
+        await closed(client)
         assert server.names.count("close") == 1
 
 
@@ -279,7 +286,7 @@ async def it_may_end_in_on_connect(open_pair: OpenPair) -> None:
                 getattr(self, self.how)()
 
         async with open_pair(Recorder, Refusing) as (client, server):
-            await until(lambda server=server, client=client: server.of("close") and client.of("close"))
+            await closed(server, client)
             assert server.names == ["connect", "close"]
             assert client.data == (b"go away" if end == "close" else b"")
 
@@ -296,7 +303,7 @@ async def on_close_may_call_anything(open_pair: OpenPair) -> None:
 
     async with open_pair(Busy, Busy) as (client, server):
         client.close()
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         await turns()
         assert not server.of("error")
         assert server.names.count("close") == 1

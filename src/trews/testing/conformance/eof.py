@@ -8,7 +8,19 @@ from typing import Any
 from trews.connection import Connection
 from trews.errors import ClosedByPeer, ClosedLocally, IncompleteMessage
 from trews.framing import Line
-from trews.testing.conformance.suite import KIB, MIB, OpenPair, Recorder, check, fill, soon, turns, until
+from trews.testing.conformance.suite import (
+    KIB,
+    MIB,
+    OpenPair,
+    Recorder,
+    check,
+    closed,
+    fill,
+    raised,
+    soon,
+    turns,
+    until,
+)
 
 
 @check
@@ -16,7 +28,7 @@ async def data_and_fin_together(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Recorder) as (client, server):
         client.write(b"last words")
         client.close()
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert server.data == b"last words"
         assert server.names[-2:] == ["eof", "close"]
         assert isinstance(server.reason, ClosedByPeer)
@@ -36,7 +48,7 @@ async def on_eof_comes_once_between_messages_and_on_close(open_pair: OpenPair) -
     async with open_pair(Recorder, Slow, framer=Line()) as (client, server):
         client.write(b"a\nb\nc\n")
         client.close()
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert server.names == ["connect", "read", "read", "read", "eof", "close"]
 
 
@@ -57,10 +69,10 @@ async def a_handler_answers_after_the_peers_fin(open_pair: OpenPair) -> None:
 @check
 async def callbacks_answer_after_the_peers_fin(open_pair: OpenPair) -> None:
     class Upper(Recorder):
-        def on_read(self, message: Any) -> None:
+        def on_read(self, message: Any) -> Any:
             self.send(message.upper())
 
-        def on_eof(self) -> None:
+        def on_eof(self) -> Any:
             self.send(b"bye")
 
     class Slow(Upper):
@@ -77,7 +89,7 @@ async def callbacks_answer_after_the_peers_fin(open_pair: OpenPair) -> None:
             client.write(b"hi\nthere\n")
             client.close_write()
             assert await soon(client.read_all()) == b"HI\r\nTHERE\r\nbye\r\n"
-            await until(lambda server=server: server.of("close"))
+            await closed(server)
             assert isinstance(server.reason, ClosedByPeer)
 
 
@@ -105,7 +117,7 @@ async def half_close_goes_on_after_the_peers_fin(open_pair: OpenPair) -> None:
         assert server.is_open
         assert client.is_open
         server.close_write()
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert server.names == ["connect", "read", "eof", "close"]
 
 
@@ -118,7 +130,7 @@ async def half_close_in_the_other_direction(open_pair: OpenPair) -> None:
         client.write(b" here")
         await until(lambda: server.data == b"still here")
         client.close()
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert isinstance(client.reason, ClosedLocally)
         assert isinstance(server.reason, ClosedByPeer)
 
@@ -138,13 +150,9 @@ async def an_incomplete_last_message_is_told_to_read(open_pair: OpenPair) -> Non
         client.write(b"fourtwo")
         client.close()
         assert await soon(server.read()) == b"four"
-        try:
-            await soon(server.read())
-        except IncompleteMessage as exc:
-            assert exc.partial == b"two"
-            assert exc.connection is server
-        else:
-            raise AssertionError("no IncompleteMessage")
+        exc = await raised(IncompleteMessage, server.read())
+        assert exc.partial == b"two"
+        assert exc.connection is server
 
 
 @check
@@ -152,7 +160,7 @@ async def an_incomplete_last_message_is_told_to_on_close(open_pair: OpenPair) ->
     async with open_pair(Recorder, Recorder, framer=4) as (client, server):
         client.write(b"fourtwo")
         client.close()
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert server.of("read") == [b"four"]
         assert isinstance(server.reason, IncompleteMessage)
         assert server.reason.partial == b"two"
@@ -164,7 +172,7 @@ async def an_unterminated_last_line_is_a_line(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Recorder, framer=Line()) as (client, server):
         client.write(b"a\nb")
         client.close()
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert server.of("read") == [b"a", b"b"]
         assert server.reason.is_clean
 
@@ -175,11 +183,11 @@ async def an_end_while_paused_waits_for_resume(open_pair: OpenPair) -> None:
         server.pause_reading()
         client.write(b"x" * 10 * KIB)
         client.close()
-        await until(lambda: client.of("close"))
+        await closed(client)
         await turns()
         assert server.names == ["connect"]
         server.resume_reading()
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert len(server.data) == 10 * KIB
 
 
@@ -191,7 +199,7 @@ async def an_end_with_output_waiting_flushes_it(open_pair: OpenPair) -> None:
         client.close_write()
         await until(lambda: server.of("eof"))
         client.resume_reading()
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert len(client.data) == total
 
 
@@ -201,9 +209,4 @@ async def a_read_that_waits_sees_the_end(open_pair: OpenPair) -> None:
         reading = asyncio.ensure_future(server.read())
         await turns()
         client.close()
-        try:
-            await soon(reading)
-        except ClosedByPeer as exc:
-            assert exc.connection is server
-        else:
-            raise AssertionError("read() at the end must raise ClosedByPeer")
+        assert (await raised(ClosedByPeer, reading)).connection is server

@@ -7,7 +7,15 @@ import time
 
 from trews.connection import Connection
 from trews.errors import Error
-from trews.testing.conformance.suite import MIB, OpenPair, Recorder, check, until
+from trews.testing.conformance.suite import (
+    MIB,
+    OpenPair,
+    Recorder,
+    check,
+    closed,
+    raised_by,
+    until,
+)
 
 
 @check
@@ -24,7 +32,7 @@ async def addresses_match(open_pair: OpenPair) -> None:
             assert server.remote_address == client.local_address
         before = server.local_address, server.remote_address
         client.close()
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert (server.local_address, server.remote_address) == before
 
 
@@ -39,7 +47,7 @@ async def bytes_are_counted(open_pair: OpenPair) -> None:
         assert client.bytes_out == 4 * MIB + 1
         assert server.bytes_out == 3
         client.close()
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert client.bytes_out == server.bytes_in == 4 * MIB + 1
 
 
@@ -51,7 +59,7 @@ async def a_repr_tells_all_this(open_pair: OpenPair) -> None:
         for part in ("Connection", f"#{server.id} ", "open", "in=4", "out=0"):
             assert part in repr(server), repr(server)
         client.close()
-        await until(lambda: client.of("close"))
+        await closed(client)
         assert "ClosedLocally" in repr(client)
 
 
@@ -66,7 +74,7 @@ async def state_is_told(open_pair: OpenPair) -> None:
             assert abs(conn.opened_at - time.time()) < 60
         client.close()
         assert client.is_closed
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert server.is_closed
         assert not server.is_open
 
@@ -79,7 +87,7 @@ async def credentials_are_of_this_process(open_pair: OpenPair) -> None:
             if credentials is not None:
                 assert credentials == (os.getpid(), os.getuid(), os.getgid())
         client.close()
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert server.peer_credentials is None
 
 
@@ -89,8 +97,4 @@ async def an_unconnected_connection_says_so(open_pair: OpenPair) -> None:
     assert "new" in repr(conn)
     assert conn.bytes_in == conn.bytes_out == 0
     for name in ("close", "abort"):
-        try:
-            getattr(conn, name)()
-        except Error:
-            continue
-        raise AssertionError(f"{name}() before it is connected")
+        raised_by(Error, getattr(conn, name))

@@ -12,6 +12,7 @@ from trews.testing.conformance.suite import (
     OpenPair,
     Recorder,
     check,
+    closed,
     ended_by_reset,
     fill,
     soon,
@@ -196,10 +197,10 @@ async def a_reset_while_paused_shows_when_resumed(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Recorder) as (client, server):
         server.pause_reading()
         client.abort()
-        await until(lambda: client.of("close"))
+        await closed(client)
         await turns()
         server.resume_reading()
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert ended_by_reset(server.reason, open_pair)
 
 
@@ -210,5 +211,5 @@ async def a_paused_connection_can_be_closed(open_pair: OpenPair) -> None:
             server.pause_reading()
             client.write(b"x" * 100_000)
             getattr(server, end)()
-            await until(lambda server=server, client=client: server.of("close") and client.of("close"))
+            await closed(server, client)
             assert server.of("read") == []

@@ -8,7 +8,19 @@ from typing import Any
 from trews.connection import Connection
 from trews.errors import Aborted, ClosedLocally
 from trews.framing import Line
-from trews.testing.conformance.suite import MIB, Boom, Echo, OpenPair, Recorder, answers, check, soon, turns, until
+from trews.testing.conformance.suite import (
+    MIB,
+    Boom,
+    Echo,
+    OpenPair,
+    Recorder,
+    answers,
+    check,
+    closed,
+    soon,
+    turns,
+    until,
+)
 
 
 @check
@@ -96,7 +108,7 @@ async def a_handler_that_raises_aborts_its_connection_only(open_pair: OpenPair) 
 
     async with open_pair(Recorder, handler) as (client, server), open_pair(Connection, Echo) as (neighbour, _):
         client.write(b"x")
-        await until(lambda: client.of("close"))
+        await closed(client)
         await soon(server.wait_closed())
         assert [type(exc) for exc in told] == [Boom]
         assert isinstance(server.reason, Aborted)
@@ -132,7 +144,7 @@ async def close_in_a_handler_ends_it(open_pair: OpenPair) -> None:
         after.append(conn.reason)
 
     async with open_pair(Recorder, handler) as (client, server):
-        await until(lambda: client.of("close"))
+        await closed(client)
         await soon(server.wait_closed())
         assert client.data == b"bye"
         assert [type(reason) for reason in after] == [ClosedLocally]
@@ -167,7 +179,7 @@ async def a_handler_that_is_cancelled_takes_its_connection_along(open_pair: Open
     async with open_pair(Recorder, handler) as (client, server):
         await until(lambda: tasks)
         tasks[0].cancel()
-        await until(lambda: client.of("close"))
+        await closed(client)
         await soon(server.wait_closed())
         assert isinstance(server.reason, Aborted)
 
@@ -179,7 +191,7 @@ async def a_plain_function_is_no_handler(open_pair: OpenPair) -> None:
 
     told: list[Any] = []
     async with open_pair(Recorder, plain) as (client, _):
-        await until(lambda: client.of("close"))
+        await closed(client)
         assert [type(exc) for exc in told] == [TypeError]
         assert "async def" in str(told[0])
 
@@ -199,7 +211,7 @@ async def spawned_tasks_die_with_the_connection(open_pair: OpenPair) -> None:
     for end in ("close", "abort"):
         async with open_pair(Recorder, Parent) as (client, server):
             getattr(client, end)()
-            await until(lambda server=server: server.of("close"))
+            await closed(server)
             assert server.child.cancelled()
             assert server.names[-2:] == ["child ends", "close"]
 
@@ -228,7 +240,7 @@ async def a_spawned_task_that_raises_ends_the_connection(open_pair: OpenPair) ->
             raise Boom
 
         server.spawn(fail())
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert [type(exc) for exc in server.of("error")] == [Boom]
 
 
@@ -260,7 +272,7 @@ async def a_stop_without_grace_aborts(open_pair: OpenPair) -> None:
         server.on_stop = lambda: None
         assert await soon(server.server.stop(grace=0)) == (0, 1)
         assert await soon(server.server.stop(grace=0)) == (0, 1)
-        await until(lambda: client.of("close"))
+        await closed(client)
         assert isinstance(server.reason, Aborted)
 
 
@@ -271,6 +283,6 @@ async def a_stop_with_nobody_there_ends_at_once(open_pair: OpenPair) -> None:
             return
         client.abort()
         server.abort()
-        await until(lambda: client.of("close") and server.of("close"))
+        await closed(client, server)
         await turns()
         assert await soon(server.server.stop(grace=0)) == (0, 0)

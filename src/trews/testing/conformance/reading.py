@@ -9,7 +9,19 @@ from typing import Any
 from trews.connection import Connection
 from trews.errors import BusyError, ClosedByPeer, FramingError, MessageTooLong, TimedOut
 from trews.framing import Line, Netstring
-from trews.testing.conformance.suite import KIB, OpenPair, Recorder, check, soon, turns, until
+from trews.testing.conformance.suite import (
+    KIB,
+    OpenPair,
+    Recorder,
+    check,
+    closed,
+    noted,
+    raised,
+    raised_by,
+    soon,
+    turns,
+    until,
+)
 
 _HEAD = struct.Struct("!H")
 
@@ -73,7 +85,7 @@ async def an_async_on_read_holds_back_the_next(open_pair: OpenPair) -> None:
 
     async with open_pair(Recorder, Slow, framer=Line()) as (client, server):
         client.write(b"a\nb\nc\n")
-        await until(lambda: len(server.of("read")) == 3)
+        await noted(server, "read", 3)
         assert server.of("read") == [b"a", b"b", b"c"]
         assert server.names == ["connect"] + ["begin", "read"] * 3
 
@@ -86,7 +98,7 @@ async def messages_do_not_depend_on_chunking(open_pair: OpenPair) -> None:
             for start in range(0, len(stream), size):
                 client.write(stream[start : start + size])
                 await turns(1)
-            await until(lambda server=server: len(server.of("read")) >= 4)
+            await noted(server, "read", 4)
             assert server.of("read") == [b"one", b"", b"three", b"x" * 300]
 
 
@@ -104,7 +116,7 @@ async def a_framer_changed_in_on_read_applies_to_what_is_buffered(open_pair: Ope
 
     async with open_pair(Recorder, Prefixed) as (client, server):
         client.write(b"\0\x03abc\0\x01d\0\0\0\x02ef")
-        await until(lambda: len(server.of("read")) == 4)
+        await noted(server, "read", 4)
         assert server.of("read") == [b"abc", b"d", b"", b"ef"]
 
 
@@ -113,7 +125,7 @@ async def on_read_may_be_rebound_in_on_read(open_pair: OpenPair) -> None:
     class States(Recorder):
         def on_read(self, message: Any) -> None:
             self.note("name", message)
-            self.on_read = self.on_rest  # type: ignore[method-assign]
+            self.on_read = self.on_rest  # type: ignore[assignment, method-assign]
 
         async def on_rest(self, message: Any) -> None:
             self.note("rest", message)
@@ -148,7 +160,7 @@ async def close_in_on_read_stops_messages(open_pair: OpenPair) -> None:
 
     async with open_pair(Recorder, Closing, framer=Line()) as (client, server):
         client.write(b"a\nb\nc\n")
-        await until(lambda: server.of("close"))
+        await closed(server)
         client.write(b"d\n")
         await turns()
         assert server.of("read") == [b"a"]
@@ -163,7 +175,7 @@ async def abort_in_on_read_stops_messages(open_pair: OpenPair) -> None:
 
     async with open_pair(Recorder, Aborting, framer=Line()) as (client, server):
         client.write(b"a\nb\nc\n")
-        await until(lambda: server.of("close") and client.of("close"))
+        await closed(server, client)
         assert server.of("read") == [b"a"]
 
 
@@ -177,7 +189,7 @@ async def pause_in_on_read_holds_the_rest(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Pausing, framer=Line()) as (client, server):
         client.write(b"a\nb\nc\n")
         for count in (1, 2, 3):
-            await until(lambda count=count: len(server.of("read")) == count)
+            await noted(server, "read", count)
             await turns()
             assert len(server.of("read")) == count
             server.resume_reading()
@@ -243,12 +255,7 @@ async def a_cancelled_read_loses_nothing(open_pair: OpenPair) -> None:
 async def a_timed_out_read_loses_nothing(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Connection, framer=Line()) as (client, server):
         client.write(b"ha")
-        try:
-            await server.read(timeout=0.01)
-        except TimedOut:
-            pass
-        else:
-            raise AssertionError("no TimedOut")
+        await raised(TimedOut, server.read(timeout=0.01))
         assert server.is_open
         client.write(b"lf\n")
         assert await soon(server.read(timeout=10)) == b"half"
@@ -259,12 +266,7 @@ async def a_second_reader_is_refused(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Connection) as (client, server):
         reading = asyncio.ensure_future(server.read())
         await turns()
-        try:
-            await server.read()
-        except BusyError:
-            pass
-        else:
-            raise AssertionError("two readers at once")
+        await raised(BusyError, server.read())
         client.write(b"x")
         assert await soon(reading) == b"x"
 
@@ -288,12 +290,7 @@ async def read_all_is_everything(open_pair: OpenPair) -> None:
         client.write(b"x" * 300 * KIB)
         client.close()
         assert await soon(server.read_all()) == b"x" * 300 * KIB
-        try:
-            await soon(server.read())
-        except ClosedByPeer as exc:
-            assert exc.connection is server
-        else:
-            raise AssertionError("read() after the end")
+        assert (await raised(ClosedByPeer, server.read())).connection is server
 
 
 @check
@@ -314,7 +311,7 @@ async def max_message_is_allowed_and_one_more_is_not(open_pair: OpenPair) -> Non
         client.write(b"x" * 10 + b"\r\n")
         await until(lambda: server.of("read") == [b"x" * 10])
         client.write(b"x" * 11)  # and no end of the line
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert isinstance(server.reason, MessageTooLong)
 
 
@@ -323,7 +320,7 @@ async def a_malformed_frame_ends_the_connection(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Recorder, framer=Netstring()) as (client, server):
         client.send(b"fine")
         client.write(b"x:oops")
-        await until(lambda: server.of("close"))
+        await closed(server)
         assert server.of("read") == [b"fine"]
         assert isinstance(server.reason, FramingError)
 
@@ -333,9 +330,5 @@ async def send_encodes_with_the_framer(open_pair: OpenPair) -> None:
     async with open_pair(Connection, Connection, framer=struct.Struct("!Hb")) as (client, server):
         await soon(client.send((513, -1)))
         assert await soon(server.read()) == (513, -1)
-        try:
-            client.send((99999, 0))
-        except Exception:
-            assert client.is_open
-        else:
-            raise AssertionError("an encoding error must raise in send()")
+        raised_by(Exception, client.send, (99999, 0))
+        assert client.is_open

@@ -27,6 +27,7 @@ SLOW: set[str] = set()
 
 C = TypeVar("C", bound=Check)
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 _waits: WeakSet[asyncio.Event] = WeakSet()
 
 
@@ -113,9 +114,37 @@ async def until(condition: Callable[[], Any]) -> None:
         wait.clear()
 
 
+async def closed(*connections: Recorder) -> None:
+    """Wait until `on_close` of all of them was called."""
+    await until(lambda: all(conn.of("close") for conn in connections))
+
+
+async def noted(conn: Recorder, name: str, count: int) -> None:
+    """Wait until so many events of a name have come."""
+    await until(lambda: len(conn.of(name)) >= count)
+
+
 async def soon(awaitable: Awaitable[T]) -> T:
     """Await what must come."""
     return await asyncio.wait_for(awaitable, WITHIN)
+
+
+async def raised(kind: type[E], awaitable: Awaitable[Any]) -> E:
+    """The exception that awaiting this must raise."""
+    try:
+        await soon(awaitable)
+    except kind as exc:
+        return exc
+    raise AssertionError(f"no {kind.__name__} was raised")
+
+
+def raised_by(kind: type[E], call: Callable[..., Any], *args: Any) -> E:
+    """The exception that a call must raise."""
+    try:
+        call(*args)
+    except kind as exc:
+        return exc
+    raise AssertionError(f"no {kind.__name__} was raised")
 
 
 async def turns(count: int = 10) -> None:
