@@ -45,6 +45,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._own_transports = transports == "trews"
         self._streams: WeakSet[StreamTransport] = WeakSet()
         super().__init__(self._poller)
+        enter(self)
 
     @property
     def poller(self) -> str:
@@ -70,10 +71,6 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._streams.add(transport)
         transport.start()
         return transport
-
-    def run_forever(self) -> None:
-        enter(self)
-        super().run_forever()
 
     def set_debug(self, enabled: bool) -> None:
         super().set_debug(enabled)

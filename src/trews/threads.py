@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-_lock = threading.Lock()
+_lock = threading.RLock()  # a garbage collection inside of it may finalise something that makes a loop
 
 
 def call_from_thread(fn: Callable[..., Any], *args: Any) -> concurrent.futures.Future[Any]:
