@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 
 import pytest
 
 import trews
-from trews import ConnectError, Server, testing
+from tests.servers import NAME, Echo, virtually
+from trews import ConnectError, Server
 from trews.framing import Line
 from trews.testing import no_leaks
-
-NAME = "memory:here"
-
-
-class Echo(trews.Connection):
-    def on_read(self, data):
-        self.write(data)
-
-
-def virtually(main):
-    """The test is a coroutine function that runs on the virtual clock and may leave nothing behind."""
-
-    @functools.wraps(main)
-    def test(*args, **kwargs):
-        with no_leaks():
-            testing.run(main(*args, **kwargs))
-
-    return test
 
 
 @virtually

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import socket
 
 import pytest
 
 import trews
-from trews import Drained, Error, Server, testing
+from tests.servers import NAME, turns, virtually
+from trews import Drained, Error, Server
 from trews.framing import Line
 from trews.testing import no_leaks
-
-NAME = "memory:here"
 
 
 class Idle(trews.Connection):
@@ -27,22 +25,6 @@ class Idle(trews.Connection):
 class Stubborn(trews.Connection):
     def on_stop(self):
         pass
-
-
-async def turns(count: int = 10) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-def virtually(main):
-    """The test is a coroutine function that runs on the virtual clock and may leave nothing behind."""
-
-    @functools.wraps(main)
-    def test(*args, **kwargs):
-        with no_leaks():
-            testing.run(main(*args, **kwargs))
-
-    return test
 
 
 async def clients_of(count: int) -> list[trews.Connection]:
