@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -236,3 +237,18 @@ def test_a_connection_that_is_refused_is_also_the_builtin_error():
 
     with no_leaks():
         trews.run(main())
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.SelectorEventLoop, trews.new_event_loop])
+def test_a_block_leaves_nothing_open_though_the_peer_says_nothing(loop_factory, monkeypatch):
+    """The peer does not close, so the socket lingers when the block ends; then the loop is closed."""
+
+    monkeypatch.setattr(trews.transport.linger, "SILENCE", 0.1)
+
+    async def main(port):
+        async with trews.connect(("127.0.0.1", port)) as conn:
+            conn.write(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main(silent.getsockname()[1]))

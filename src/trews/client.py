@@ -59,6 +59,12 @@ class Connecting(Generic[C]):
         else:
             connection.close()
         await connection.wait_closed()
+        loop = asyncio.get_running_loop()
+        # Only our loop closes what lingers when it is closed itself.
+        while not connection._is_gone and not hasattr(loop, "attach_stream"):
+            waiter = loop.create_future()
+            connection._gone_waiters.append(waiter)
+            await waiter
 
 
 @overload

@@ -109,6 +109,7 @@ class Lifecycle(Output):
         self._reader: Reader | None = None
         self._down_waiters: list[asyncio.Future[None]] = []
         self._end_waiters: list[asyncio.Future[None]] = []
+        self._gone_waiters: list[asyncio.Future[None]] = []
         self._made: asyncio.Future[None] | None = None  # connect() waits for it
         self._linger: Linger | None = None
         self._is_pumping = self._is_pump_due = False
@@ -118,7 +119,7 @@ class Lifecycle(Output):
         self._is_reading = True  # as far as the transport knows
         self._is_draining = False
         self._delivers_rest = False  # lost: what arrived before is still handed out
-        self._is_ended = False
+        self._is_ended = self._is_gone = False
         self._is_aborted = False
 
     @property
@@ -502,6 +503,8 @@ class Lifecycle(Output):
 
     def _release(self) -> None:
         """The socket is closed: its place is free."""
+        wake(self._gone_waiters)
+        self._is_gone = True
         if self.server is not None:
             self.server._released(self)
 
