@@ -161,6 +161,7 @@ def _script(rng: random.Random, is_async: bool) -> Script:
 _TOGETHER: tuple[tuple[Action, ...], ...] = (
     (("feed", 50), ("pause",), ("feed", 50), ("turn",), ("reset",), ("write", 10), ("write", 10)),
     (("feed", 1000), ("eof",), ("reset",)),
+    (("feed", 1000), ("turn",), ("turn",), ("turn",), ("reset",), ("advance", 0.1)),
     (("pause",), ("feed", 50), ("eof",), ("resume",)),
     (("close",), ("feed", 50), ("eof",)),
     (("clog",), ("write", 100_000), ("close",), ("advance", 0.5)),

@@ -58,6 +58,40 @@ def test_schedules_hold_on_every_loop(world: World) -> None:
     hold(world, range(15))
 
 
+def once(kind: str, steps: tuple[Any, ...], framer: str = "three", finale: str = "eof", **scripts: Any) -> Program:
+    calls: dict[str, Any] = {name: (script,) * 3 for name, script in scripts.items()}
+    return Program(0, kind, framer, {"close_timeout": 1.0}, (b"abc",) * 5, b"", calls, steps, finale)
+
+
+# What failed once, by hand or by seed.
+FAILED_ONCE = {
+    "abort in the first step of an async callback": once(
+        "async", (("feed", 3), ("advance", 0.1)), on_read=(("abort",), ("hang",)), finale="abort"
+    ),
+    "abort in the first step of a handler": once("handler", (), on_connect=(("abort",), ("hang",)), finale="abort"),
+    "too much written in the first step of an async callback": replace(
+        once("async", (("clog",), ("feed", 3)), on_read=(("write", 200_000), ("write", 1), ("hang",)), finale="abort"),
+        settings={"close_timeout": 1.0, "write_limit": 10},
+    ),
+    "waiting for the end in the first step": once("async", (("feed", 3),), on_read=(("close",), ("wait_closed",))),
+    "code that hangs for each message after a loss": once(
+        "async", (("feed", 15), ("turn",), ("reset",), ("write", 1), ("write", 1)), on_read=(("hang",),), finale="abort"
+    ),
+    "messages that wait when the connection is lost": once(
+        "async", (("feed", 15), ("turn",), ("reset",), ("advance", 0.1)), on_read=(("sleep", 0.1),)
+    ),
+    "closed right after a reset": once("deaf", (("reset",), ("close",)), finale="close"),
+    "closed for writing right after a reset": once("deaf", (("reset",), ("close_write",)), finale="close"),
+}
+
+
+@pytest.mark.parametrize("world", [VIRTUAL, *REAL], ids=str)
+@pytest.mark.parametrize("program", FAILED_ONCE.values(), ids=FAILED_ONCE)
+def test_what_failed_once_holds(world: World, program: Program) -> None:
+    with no_leaks():
+        assert problems_of(world, program) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(1000, 13_000, 2000))
 def test_thousands_of_schedules_hold_on_virtual_time(start: int) -> None:

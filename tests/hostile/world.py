@@ -117,7 +117,8 @@ class Run:
     async def main(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: self.observer.wrong(f"the loop was told {context}"))
-        near, far = _tcp_pair() if self.world.is_tcp else memory_pair(loop, "link", self.program.capacity)
+        ends: tuple[Any, Any] = _tcp_pair() if self.world.is_tcp else memory_pair(loop, "link", self.program.capacity)
+        near, far = ends
         if not self.world.is_tcp:
             near.chunk = self.program.chunk
         self.near = near
@@ -174,6 +175,10 @@ class Run:
         peer, connection, finale = self.peer, self.connection, self.program.finale
         peer.is_clogged = False
         connection.resume_reading()
+        if connection.is_closed:  # by what has happened so far: it must end of itself, hanging code or not
+            await self.until(self.is_ended)
+            if not self.is_ended():
+                self.observer.wrong(f"closed, but never ended: {connection!r}, task {connection._task}")
         await self.until(self.feed_all, 60)
         if finale in ("eof", "reset"):
             getattr(peer, finale)()
@@ -253,7 +258,10 @@ def problems_of(world: World, program: Program) -> list[str]:
     run = Run(world, program)
     with Log() as log:
         with asyncio.Runner(loop_factory=world.loop_factory) as runner:
-            runner.run(run.main())
+            try:
+                runner.run(run.main())
+            except Exception as exc:
+                run.problems.append(f"raised {exc!r}")
     run.observer.check_log(log.records)
     return run.problems
 
