@@ -18,6 +18,7 @@ from trews.testing.conformance.suite import (
     noted,
     raised,
     raised_by,
+    same,
     soon,
     turns,
     until,
@@ -33,7 +34,7 @@ async def bytes_arrive_in_order(open_pair: OpenPair) -> None:
         for start in range(0, len(data), 5000):
             client.write(data[start : start + 5000])
         await until(lambda: len(server.data) >= len(data))
-        assert server.data == data
+        same(server.data, data)
 
 
 @check
@@ -43,7 +44,8 @@ async def both_directions_at_once(open_pair: OpenPair) -> None:
         client.write(data)
         server.write(data[::-1])
         await until(lambda: len(server.data) >= len(data) <= len(client.data))
-        assert (server.data, client.data) == (data, data[::-1])
+        same(server.data, data)
+        same(client.data, data[::-1])
 
 
 @check
@@ -289,7 +291,7 @@ async def read_all_is_everything(open_pair: OpenPair) -> None:
     async with open_pair(Recorder, Connection) as (client, server):
         client.write(b"x" * 300 * KIB)
         client.close()
-        assert await soon(server.read_all()) == b"x" * 300 * KIB
+        same(await soon(server.read_all()), b"x" * 300 * KIB)
         assert (await raised(ClosedByPeer, server.read())).connection is server
 
 

@@ -124,6 +124,12 @@ async def noted(conn: Recorder, name: str, count: int) -> None:
     await until(lambda: len(conn.of(name)) >= count)
 
 
+def same(got: bytes, expected: bytes) -> None:
+    """Large data must be equal. (A plain assert would have pytest search for the differences for minutes.)"""
+    is_same = got == expected
+    assert is_same, f"{len(got)} bytes came, not the {len(expected)} that were expected"
+
+
 async def soon(awaitable: Awaitable[T]) -> T:
     """Await what must come."""
     return await asyncio.wait_for(awaitable, WITHIN)
