@@ -352,6 +352,18 @@ class TestOwnEnd:
         w = wire(Reader).reset().advance(5)
         assert w.connection.names == ["close"]
 
+    @pytest.mark.parametrize("others", [[], [ValueError("oops")]], ids=["its end only", "another error"])
+    def test_in_a_task_group(self, others):
+        class Grouped(Recorder):
+            async def on_connect(self):
+                try:
+                    await self.read()
+                except trews.ConnectionClosed as exc:
+                    raise BaseExceptionGroup("two", [exc, ExceptionGroup("one", [exc, *others])]) from None
+
+        errors = wire(Grouped).reset().connection.errors
+        assert [type(error) for error in errors] == [ExceptionGroup] * len(others)
+
     def test_the_end_of_another_connection_is_an_error(self):
         async def main():
             errors = []

@@ -135,9 +135,9 @@ class TestAttributes:
         w.connection.write(b"x" * 25)
         assert (w.connection.is_open, w.connection.is_closed) == (True, False)
         w.connection.close()
-        assert (w.connection.is_open, w.connection.is_flushing, w.connection.is_closed) == (False, True, True)
+        assert (w.connection.is_open, w.connection.is_closed) == (False, True)
         w.unclog()
-        assert (w.connection.is_open, w.connection.is_flushing, w.connection.is_closed) == (False, False, True)
+        assert (w.connection.is_open, w.connection.is_closed) == (False, True)
 
     def test_reason_is_none_while_open(self):
         w = wire(trews.Connection)

@@ -13,7 +13,8 @@ import pytest
 import trews
 from tests.connection.recorder import Recorder, SlowPeer, start
 from trews.framing import Delimiter, Exactly, JSONLines, Line, Netstring, Prefixed, Varint
-from trews.testing import wire
+from trews.handler import connection_class
+from trews.testing import VirtualLoop, wire
 
 MOMENT = 0.01
 
@@ -335,3 +336,95 @@ class TestWriteTimeout:
             peer.connection.close_write()
             peer.advance(10)
             assert type(peer.connection.reason) is trews.WriteStalled
+
+
+class ForeignTransport(asyncio.Transport):
+    """A transport of another loop: it does not tell what it has sent and when, but what still waits."""
+
+    def __init__(self, connection):
+        super().__init__()
+        self.connection = connection
+        self.waiting = 0
+
+    def write(self, data):
+        self.waiting += len(data)
+
+    def get_write_buffer_size(self):
+        return self.waiting
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        pass
+
+    def pause_reading(self):
+        pass
+
+    def resume_reading(self):
+        pass
+
+    def is_closing(self):
+        return False
+
+    def abort(self):
+        self.connection.connection_lost(None)
+
+    close = abort
+
+
+@pytest.fixture
+def foreign():
+    """Makes connections with a transport that is not trews', on one virtual loop: `(loop, connection, transport)`."""
+    loop = VirtualLoop()
+
+    def make(**settings):
+        connection = connection_class(Recorder, settings)()
+        transport = ForeignTransport(connection)
+        loop.call_soon(connection.connection_made, transport)
+        loop.settle()
+        return loop, connection, transport
+
+    yield make
+    loop.advance(3600)
+    loop.close()
+
+
+class TestForeignTransports:
+    """Progress is found by looking now and then, so a deadline is late by at most 2 %, and never early."""
+
+    def test_bytes_that_leave_count_for_idle_timeout(self, foreign):
+        loop, connection, transport = foreign(idle_timeout=10, write_timeout=None)
+        connection.write(b"x" * 10)
+        for _ in range(5):
+            loop.advance(8)
+            transport.waiting -= 2
+        loop.advance(9.9)
+        assert connection.reason is None
+        loop.advance(0.5)
+        assert type(connection.reason) is trews.IdleTooLong
+
+    def test_the_last_of_them_too(self, foreign):
+        loop, connection, transport = foreign(idle_timeout=10, write_timeout=None)
+        connection.write(b"x")
+        loop.advance(8)
+        transport.waiting = 0
+        loop.advance(9.8)
+        assert connection.reason is None
+        loop.advance(0.5)
+        assert type(connection.reason) is trews.IdleTooLong
+
+    def test_bytes_that_stay_do_not(self, foreign):
+        loop, connection, _ = foreign(idle_timeout=10, write_timeout=None)
+        connection.write(b"x")
+        loop.advance(9.9)
+        assert connection.reason is None
+        loop.advance(0.2)
+        assert type(connection.reason) is trews.IdleTooLong
+
+    def test_write_timeout(self, foreign):
+        loop, connection, transport = foreign(write_timeout=10)
+        connection.write(b"x" * 10)
+        loop.advance(8)
+        transport.waiting -= 1
+        loop.advance(9.9)
+        assert connection.reason is None
+        loop.advance(0.4)
+        assert type(connection.reason) is trews.WriteStalled

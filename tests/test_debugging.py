@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import array
+import asyncio
+import inspect
 import os
 import subprocess
 import sys
 import threading
 
 import pytest
+import uvloop
 
 import trews
 from tests.connection.recorder import Recorder
@@ -106,6 +109,23 @@ class TestTrace:
         assert len(w.sent()) == 8
         assert "sends 8 bytes" in capsys.readouterr().err
 
+    @pytest.mark.parametrize("loop_factory", [trews.EventLoop, asyncio.SelectorEventLoop, uvloop.new_event_loop])
+    def test_on_every_loop(self, traced, capsys, loop_factory):
+        async def main():
+            async with trews.Server(Echo).listen("tcp:127.0.0.1:0") as server:
+                async with trews.connect(server.endpoints[0], half_close=True) as client:
+                    client.write(b"hello")
+                    client.close_write()
+                    assert await client.read_all() == b"hello"
+
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
+        lines = capsys.readouterr().err.splitlines()
+        for head in ("<Echo ", "<Connection "):
+            told = [line for line in lines if line.startswith(head)]
+            for words in ("is made", "sends 5 bytes", "receives 5 bytes", "receives the end", "has ended: "):
+                assert any(words in line for line in told), (head, words)
+
     @pytest.mark.parametrize("data", ["text", 5, None, [1]])
     def test_misuse_raises_the_same(self, traced, data):
         with pytest.raises(TypeError, match="bytes"):
@@ -148,6 +168,10 @@ class TestThreads:
         ("close_write", ()),
         ("pause_reading", ()),
         ("resume_reading", ()),
+        ("read", ()),
+        ("read_all", ()),
+        ("drain", ()),
+        ("wait_closed", ()),
     )
 
     @pytest.mark.parametrize(("name", "args"), CALLS)
@@ -169,7 +193,9 @@ class TestThreads:
     def test_in_ones_own_thread_they_work(self, name, args):
         async def main():
             async with pair(Recorder, trews.Connection) as (a, _):
-                getattr(a, name)(*args)
+                result = getattr(a, name)(*args)
+                if inspect.iscoroutine(result):
+                    result.close()
 
         run(main(), debug=True)
 

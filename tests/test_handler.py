@@ -90,6 +90,14 @@ async def generator(conn):
     yield
 
 
+async def without_parameter(): ...
+
+
+class WithArguments(trews.Connection):
+    def __init__(self, database):
+        self.database = database
+
+
 @pytest.mark.parametrize(
     ("handler", "words"),
     [
@@ -100,8 +108,10 @@ async def generator(conn):
         (4040, "not 4040"),
         (generator, "has a `yield`"),
         (lambda conn: (yield), "has a `yield`"),
+        (without_parameter, "without_parameter is called with one argument, the connection"),
+        (WithArguments, "WithArguments is made without arguments.*what connections share belongs on a trews.Server"),
     ],
-    ids=["class", "dict", "None", "str", "int", "async generator", "generator"],
+    ids=["class", "dict", "None", "str", "int", "async generator", "generator", "parameters", "__init__"],
 )
 def test_others_are_refused_with_a_sentence(handler, words):
     for make in (trews.Server, lambda h: trews.connect("memory:x", h)):
@@ -224,7 +234,10 @@ def test_many_connections_of_one_handler_do_not_mix():
         assert w.feed(b"hi\n").sent() == b"%d: hi\n" % number
 
 
-def test_on_stop_of_a_handler_does_nothing():
-    w = wire(echo)
+def test_on_stop_of_a_handler_ends_its_read_between_two_messages():
+    w = wire(echo, framer=b"\n").feed(b"half")
     w.connection.on_stop()
     assert w.settle().connection.is_open
+    assert w.feed(b" a line\n").sent() == b"half a line"
+    assert w.closed
+    assert w.reason.is_clean

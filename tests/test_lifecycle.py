@@ -12,7 +12,7 @@ import pytest
 import trews
 from tests.connection.recorder import Recorder, start
 from trews.framing import Line, Netstring
-from trews.testing import wire
+from trews.testing import run, wire
 
 
 class Lines(Recorder):
@@ -488,3 +488,69 @@ class TestHalfClose:
                 self.half_close = True
 
         assert wire(Stay).eof().connection.is_open
+
+
+class TestTurns:
+    """The messages of one connection get 10 ms of a turn; then the others have theirs."""
+
+    def test_slow_callbacks(self):
+        class Slow(Lines):
+            def on_read(self, message):
+                super().on_read(message)
+                self._loop._poller.tick += 0.006
+                self._loop.call_soon(self.events.append, ("others",))
+
+        w = wire(Slow).feed(b"1\n2\n3\n4\n5\n")
+        assert w.connection.names == [
+            *("connect", "read", "read", "others", "others"),
+            *("read", "read", "others", "others", "read", "others"),
+        ]
+
+    def test_very_many_messages(self):
+        class Quick(Recorder):
+            framer = 1
+
+            def on_read(self, message):
+                if len(self.events) == 10:
+                    self._loop.call_soon(self.events.append, ("others",))
+                super().on_read(message)
+
+        names = wire(Quick, read_high=1 << 20).feed(b"x" * 5000).connection.names
+        assert names.count("read") == 5000
+        assert names.index("others") < 1100
+
+    @pytest.mark.parametrize(("seconds", "messages"), [(0, 130), (0.006, 4)], ids=["many", "slow"])
+    def test_read_in_a_loop(self, seconds, messages):
+        seen = []
+
+        async def handler(conn):
+            asyncio.get_running_loop().call_soon(seen.append, "others")
+            async for message in conn:
+                seen.append(message)
+                conn._loop._poller.tick += seconds
+
+        w = wire(handler, framer=1, read_high=1 << 20)
+        seen.clear()
+        w.loop.call_soon(lambda: w.loop.call_soon(seen.append, "others"))
+        w.feed(b"x" * 1000)
+        assert seen.count(b"x") == 1000
+        assert seen.index("others") <= messages
+
+
+def test_an_address_that_is_known_stays_known_when_the_peer_has_gone_already():
+    class Transport(asyncio.Transport):
+        def set_write_buffer_limits(self, high=None, low=None):
+            pass
+
+        def abort(self):
+            pass
+
+    async def main():
+        connection = Recorder()
+        connection._remote_address = ("192.0.2.1", 7)
+        connection.connection_made(Transport())
+        connection.connection_lost(None)
+        await connection.wait_closed()
+        return connection.remote_address
+
+    assert run(main()) == ("192.0.2.1", 7)

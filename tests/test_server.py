@@ -149,6 +149,16 @@ SLIPS = [
     ("a limit", lambda: Server(Echo, max_conections=1), "max_conections.*did you mean 'max_connections'"),
     ("a callback", lambda: type("S", (Server,), {"on_sart": lambda self: None}), "did you mean on_start"),
     ("a limit of a class", lambda: type("S", (Server,), {"max_conections": 3}), "did you mean max_connections"),
+    (
+        "a setting of connections",
+        lambda: type("S", (Server,), {"idle_timeout": 3}),
+        r"^S.idle_timeout belongs on a Connection subclass, or is a keyword: Server\(..., idle_timeout=...\)$",
+    ),
+    (
+        "a callback of connections",
+        lambda: type("S", (Server,), {"on_read": lambda self, data: None}),
+        "^S.on_read belongs on a Connection subclass$",
+    ),
     ("no handler", lambda: Server(3), "Connection subclass or an async function"),
     ("another class", lambda: Server(int), "not a subclass of trews.Connection"),
 ]
@@ -376,3 +386,95 @@ async def test_stop_during_an_async_on_start_ends_before_anybody_is_accepted():
     server = Waiting(Noting).listen("tcp:127.0.0.1:0")
     assert await server.serve() == Drained(0, 0)
     assert server.notes == ["stop"]
+
+
+class SlowStart(Notes):
+    async def on_start(self):
+        self.notes.append("start")
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            self.notes.append("cancelled")
+            raise
+        self.notes.append("started")
+
+
+@pytest.mark.parametrize(
+    ("grace", "seconds", "notes"),
+    [(10, 5, ["start", "started", "stop"]), (2, 2, ["start", "cancelled"]), (0, 0, ["start", "cancelled"])],
+    ids=["it returns within the grace", "it does not", "no grace"],
+)
+def test_stop_while_on_start_waits_waits_for_it(grace, seconds, notes):
+    @virtually
+    async def check():
+        server = SlowStart(Noting).listen(NAME)
+        serving = asyncio.create_task(server.serve())
+        await turns()
+        begin = asyncio.get_running_loop().time()
+        assert await server.stop(grace) == Drained(0, 0)
+        assert asyncio.get_running_loop().time() == begin + seconds
+        assert await serving == Drained(0, 0)
+        assert server.notes == notes
+
+    check()
+
+
+@virtually
+async def test_an_on_start_that_fails_after_a_stop_is_told_to_who_started_and_there_is_no_on_stop():
+    class Failing(SlowStart):
+        async def on_start(self):
+            await super().on_start()
+            raise OSError("no database")
+
+    server = Failing(Noting).listen(NAME)
+    starting = asyncio.create_task(server.start())
+    await turns()
+    assert await server.stop() == Drained(0, 0)
+    with pytest.raises(OSError, match="no database"):
+        await starting
+    assert server.notes == ["start", "started"]
+
+
+@virtually
+async def test_an_on_start_that_ignores_its_cancellation_does_not_keep_the_server_from_stopping():
+    class Ignoring(Notes):
+        async def on_start(self):
+            for _ in range(3):
+                try:
+                    await asyncio.sleep(100)
+                except asyncio.CancelledError:
+                    pass
+
+    server = Ignoring(Noting).listen(NAME)
+    starting = asyncio.create_task(server.start())
+    await turns()
+    begin = asyncio.get_running_loop().time()
+    assert await server.stop(grace=2) == Drained(0, 0)
+    assert asyncio.get_running_loop().time() <= begin + 4
+    starting.cancel()
+    await asyncio.wait([starting])
+
+
+@virtually
+async def test_a_server_that_never_started_has_no_on_stop():
+    server = Notes(Noting).listen(NAME)
+    assert await server.stop() == Drained(0, 0)
+    assert server.notes == []
+
+
+@virtually
+async def test_broadcast_passes_over_who_has_said_its_goodbye():
+    class HalfClosing(trews.Connection):
+        half_close = True
+
+        def on_read(self, data):
+            self.close_write()
+
+    async with Server(HalfClosing).listen(NAME) as server:
+        async with trews.connect(NAME, half_close=True) as quiet, trews.connect(NAME) as other:
+            quiet.write(b"x")
+            await turns()
+            assert len(server.connections) == 2
+            server.broadcast(b"news")
+            assert await other.read() == b"news"
+            assert await quiet.read_all() == b""

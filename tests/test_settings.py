@@ -11,7 +11,8 @@ import pytest
 import trews
 from tests.connection.recorder import Recorder
 from trews.framing import Framer, Line, Netstring, Prefixed, Varint
-from trews.settings import CALLBACKS, DEFAULTS, SERVER_CALLBACKS, is_near, is_slip, nearest, with_settings
+from trews.handler import connection_class
+from trews.settings import CALLBACKS, DEFAULTS, SERVER_CALLBACKS, is_near, is_slip, nearest
 from trews.testing import run, wire
 
 KIB = 1024
@@ -160,10 +161,10 @@ class TestUnknownNames:
             assert getattr(type("Mine", (trews.Connection,), {name: 1}), name) == 1
 
     def test_without_keywords_the_class_itself_is_used(self):
-        assert with_settings(Recorder, {}, DEFAULTS) is Recorder
+        assert connection_class(Recorder, {}) is Recorder
 
     def test_the_made_subclass_looks_like_its_base(self):
-        cls = with_settings(Recorder, {"framer": 3}, DEFAULTS)
+        cls = connection_class(Recorder, {"framer": 3})
         assert issubclass(cls, Recorder)
         assert (cls.__name__, cls.__qualname__, cls.__module__, cls.__doc__) == (
             Recorder.__name__,
@@ -347,13 +348,13 @@ class TestCallbackNames:
 
     @pytest.mark.parametrize("right", sorted(CALLBACKS))
     def test_every_slip_of_a_connections(self, right):
-        for wrong in sorted(set(slips(right)) - CALLBACKS):
+        for wrong in sorted(set(slips(right)) - CALLBACKS.keys()):
             with pytest.raises(TypeError, match=rf"Mine\.{wrong} would never be called; did you mean {right}\?"):
                 type("Mine", (trews.Connection,), {wrong: lambda self, *args: None})
 
     @pytest.mark.parametrize("right", sorted(SERVER_CALLBACKS))
     def test_every_slip_of_a_servers(self, right):
-        for wrong in sorted(set(slips(right)) - SERVER_CALLBACKS):
+        for wrong in sorted(set(slips(right)) - SERVER_CALLBACKS.keys()):
             with pytest.raises(TypeError, match=rf"Mine\.{wrong} would never be called; did you mean {right}\?"):
                 type("Mine", (trews.Server,), {wrong: lambda self, *args: None})
 
@@ -400,7 +401,7 @@ class TestCallbackNames:
         with pytest.raises(TypeError, match=rf"Mine\.{name} must be a plain function"):
             type("Mine", (trews.Connection,), {name: override})
 
-    @pytest.mark.parametrize("name", sorted(CALLBACKS - {"on_full", "on_drain"}))
+    @pytest.mark.parametrize("name", sorted(CALLBACKS.keys() - {"on_full", "on_drain"}))
     def test_the_others_may_be_async(self, name):
         async def override(self, *args): ...
 

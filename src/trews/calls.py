@@ -15,6 +15,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from trews.errors import ConnectionClosed
+from trews.timers import as_coroutine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -89,8 +90,8 @@ class Calls(asyncio.Protocol):
     def _start(self, result: Awaitable[Any]) -> asyncio.Task[Any]:
         """A task in the connection's context. Only called where that is not entered, so it may run at once."""
         if _EAGER:
-            return asyncio.Task(_coroutine(result), loop=self._loop, context=self._context, eager_start=True)  # type: ignore[call-arg, unused-ignore]
-        return asyncio.Task(_coroutine(result), loop=self._loop, context=self._context)
+            return asyncio.Task(as_coroutine(result), loop=self._loop, context=self._context, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+        return asyncio.Task(as_coroutine(result), loop=self._loop, context=self._context)
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
         if self._task is task:  # and not left behind
@@ -104,11 +105,16 @@ class Calls(asyncio.Protocol):
             self._cancelled()
             return False
         exc = task.exception()
-        # The end of its own connection ends a handler quietly.
-        if exc is None or (isinstance(exc, ConnectionClosed) and exc.connection is self):
+        if exc is None or self._is_own_end(exc):
             return True
         self._failed(exc)
         return False
+
+    def _is_own_end(self, exc: BaseException) -> bool:
+        """Whether it only says that this connection has ended: that ends a handler quietly."""
+        if isinstance(exc, BaseExceptionGroup):  # of a TaskGroup
+            return all(self._is_own_end(part) for part in exc.exceptions)
+        return isinstance(exc, ConnectionClosed) and exc.connection is self
 
     # -- others
 
@@ -145,7 +151,7 @@ class Calls(asyncio.Protocol):
     def _spawn(self, awaitable: Awaitable[Any]) -> asyncio.Task[Any]:
         """Run something beside the callbacks, for as long as the connection lives."""
         # Not by the loop's task factory: an eager one would enter the context a second time.
-        task = asyncio.Task(_coroutine(awaitable), loop=self._loop, context=self._context)
+        task = asyncio.Task(as_coroutine(awaitable), loop=self._loop, context=self._context)
         self._spawned.add(task)
         task.add_done_callback(self._spawned_done)
         return task
@@ -172,11 +178,3 @@ class Calls(asyncio.Protocol):
         logger.error("%r: its code goes on after it was cancelled: %r", self, tasks)
         self._task = None
         self._spawned.clear()
-
-
-def _coroutine(result: Awaitable[Any]) -> Any:
-    return result if inspect.iscoroutine(result) else _wait_for(result)
-
-
-async def _wait_for(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable

@@ -19,13 +19,13 @@ from trews.errors import (
     ClosedByPeer,
     ClosedLocally,
     ConnectionClosed,
-    Error,
     MessageTooLong,
     TimedOut,
 )
 from trews.framing import Framer, framer_for
-from trews.inbox import NEED, SPENT, is_zero
-from trews.lifecycle import Lifecycle, Reader
+from trews.inbox import NEED
+from trews.lifecycle import MESSAGE_SECONDS, Lifecycle, Reader
+from trews.names import check_names, private_names
 from trews.phase import Consumer, Phase
 from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class
 
@@ -36,8 +36,8 @@ logger = logging.getLogger("trews")
 
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
 _UNYIELDED = 64 * KIB  # bytes that a peer may take at once before `drain` lets the others run
-MESSAGES_A_TURN = 128  # that read() gives without letting the others run
-_ids = itertools.count(1)
+READS_A_TURN = 128  # messages that read() gives without letting the others run
+_ids = itertools.count()  # 0 has the one that is looked at for `_private`
 
 
 class PeerCredentials(NamedTuple):
@@ -96,27 +96,27 @@ class Connection(Lifecycle):
     close_timeout: float | None = DEFAULTS["close_timeout"]
     half_close: bool = DEFAULTS["half_close"]
 
-    id: int
-    tls: Any
-    _taken_at_once: int  # messages that read() found waiting
+    _id: int
+    _sent: Sent
     _unyielded: int  # bytes sent when drain() last let the others run
+    _taken_at_once: int  # messages that read() found waiting
+    _took_since: float  # when it last had to wait, in the loop's time
 
-    def __init_subclass__(cls, *, derived: bool = False, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        check_names(cls, Connection, _private)
         check_class(cls, CALLBACKS, DEFAULTS)
-        if cls.on_read is not Connection.on_read:
-            cls._consumer = Consumer.ON_READ
-        elif not derived:  # a subclass that only adds settings keeps what its base does
-            cls._consumer = Consumer.NOBODY
+        if "_consumer" not in vars(cls):  # which only classes made for a handler or for settings bring along
+            cls._consumer = Consumer.NOBODY if cls.on_read is Connection.on_read else Consumer.ON_READ
         cls._overrides_write = cls.write is not Connection.write
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here and not in __init__: a subclass that forgets super().__init__() does no harm.
         self = super().__new__(cls)
-        self.id = next(_ids)
-        self.server = self.remote_address = self.local_address = self.tls = None
-        self.opened_at = 0.0
+        self._id = next(_ids)
         self._unyielded = self._taken_at_once = 0
+        self._took_since = 0.0
+        self._sent = Sent(self)
         self._prepare()
         return self
 
@@ -141,25 +141,64 @@ class Connection(Lifecycle):
         """No more than `write_low` bytes wait, after `on_full`. Plain functions only."""
 
     def on_stop(self) -> Any:
-        """The server is stopping. The default closes; an async one may take as long as the grace."""
-        self._shut(ClosedLocally("the server is stopping"))
+        """The server is stopping. An async one may take as long as the grace.
+
+        The default reads no more and closes, once a running async callback or handler has returned and what has
+        arrived is handed out. A `read()` of theirs ends there as at EOF, between two messages.
+        """
+        self._close_when_done()
 
     def on_error(self, exc: BaseException, /) -> Any:
         """A callback, handler or spawned task raised `exc`; the connection is aborted after this.
 
         The default tells the server's `on_error`, which logs; a client's is logged here.
         """
-        if self.server is not None:
-            return self.server.on_error(self, exc)
+        if self._server is not None:
+            return self._server.on_error(self, exc)
         logger.error("%r: its code failed, the connection is aborted", self, exc_info=exc)
         return None
 
     # -- what is known
 
     @property
+    def id(self) -> int:
+        """A number of its own in this process."""
+        return self._id
+
+    @property
+    def server(self) -> Any:
+        """The server that accepted it, None for a client. (A subclass may declare it: `server: Room`.)"""
+        return self._server
+
+    @property
+    def remote_address(self) -> Any:
+        """The peer's `(host, port)`, or the path of a Unix socket."""
+        return self._remote_address
+
+    @property
+    def local_address(self) -> Any:
+        """The same of this end."""
+        return self._local_address
+
+    @property
+    def tls(self) -> Any:
+        """None: this version has no TLS."""
+        return None
+
+    @property
+    def opened_at(self) -> float:
+        """When it was opened, in seconds since the epoch."""
+        return self._opened_at
+
+    @property
     def bytes_in(self) -> int:
         """Bytes received so far."""
         return self._bytes_in
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent and received: connected, and not closing."""
+        return self._phase is _OPEN
 
     @property
     def is_closed(self) -> bool:
@@ -214,7 +253,7 @@ class Connection(Lifecycle):
         framer = self.framer
         encode = framer.encode if isinstance(framer, Framer) else framer_for(framer).encode
         self.write(encode(message))
-        return Sent(self)
+        return self._sent
 
     # -- reading
 
@@ -236,21 +275,18 @@ class Connection(Lifecycle):
 
     def close(self) -> None:
         """Send what is waiting, say goodbye, and end. What still comes from the peer is thrown away."""
-        if self._phase is _NEW:
-            raise Error(f"{self!r} is not connected yet")
+        self._require_connected()
         self._is_closed_by_user = True
         self._shut(ClosedLocally())
 
     def abort(self) -> None:
         """End now: what is waiting is dropped, the peer gets a reset, running handlers are cancelled."""
-        if self._phase is _NEW:
-            raise Error(f"{self!r} is not connected yet")
+        self._require_connected()
         self._drop(Aborted())
 
     def close_write(self) -> None:
         """Tell the peer that nothing more will come, and go on reading (half-close)."""
-        if self._phase is _NEW:
-            raise Error(f"{self!r} is not connected yet")
+        self._require_connected()
         if self._phase is not _OPEN or self._is_write_closed:
             return
         self._is_write_closed = True
@@ -262,7 +298,8 @@ class Connection(Lifecycle):
         """Run a coroutine as a task that is cancelled when the connection ends. Its error is the connection's."""
         if self._phase not in (_OPEN, _FLUSHING):
             coroutine.close()
-            raise self._closed(self._reason) if self._reason else Error(f"{self!r} is not connected yet")
+            self._require_connected()
+            raise self._closed(self._reason)
         return self._spawn(coroutine)
 
     # -- waiting
@@ -290,9 +327,10 @@ class Connection(Lifecycle):
         timer = None
         self._taken_at_once += 1
         try:
-            if self._taken_at_once > MESSAGES_A_TURN:  # a full inbox must not keep the others from running
-                self._taken_at_once = 0
+            if self._taken_at_once > 1 and self._had_turn():  # a full inbox must not keep the others from running
+                self._taken_at_once = 1
                 await asyncio.sleep(0)
+                self._took_since = self._clock.tick
             while (message := self._read_now(reader)) is NEED:
                 if reader.is_timed_out:
                     raise TimedOut(f"no message came within {timeout:g} s")
@@ -302,19 +340,25 @@ class Connection(Lifecycle):
                 reader.waiter = self._loop.create_future()
                 self._regulate()
                 await reader.waiter
+                self._took_since = self._clock.tick
         finally:
             self._reader = None
             if timer is not None:
                 timer.cancel()
             self._after_read()
-        if framer is SETTING and not message and is_zero(reader.framer):
-            self.framer = SPENT
+        if framer is SETTING:
+            self._spend(reader.framer, message)
         return message
+
+    def _had_turn(self) -> bool:
+        """Whether read() has given so many messages, or for so long, that the others must run."""
+        return self._taken_at_once > READS_A_TURN or self._clock.now() > self._took_since + MESSAGE_SECONDS
 
     def _read_now(self, reader: Reader) -> Any:
         """The next message for a `read()`, NEED if it must wait; raises if none can come."""
         if self._phase is _NEW:
-            raise Error(f"{self!r} is not connected yet")
+            self._taken_at_once = 0
+            self._require_connected()
         if self._phase is _OPEN or self._delivers_rest:
             try:
                 message = self._take(reader.framer)
@@ -333,13 +377,13 @@ class Connection(Lifecycle):
 
     def _after_read(self) -> None:
         """What was held back for the reader may go on."""
-        if self._phase is _OPEN and not self._is_eof and not len(self._inbox):
+        if self._phase is _OPEN and not (self._is_eof or self._is_stopping or len(self._inbox)):
             self._regulate()
         elif self._phase in (_OPEN, _DOWN):
             self._pump_soon()
 
     async def read_all(self, limit: int = 16 * KIB * KIB) -> bytes:
-        """Everything that the peer sends until its end, as bytes.
+        """Everything that the peer sends until its end, as bytes. If it is cancelled, what it has read is lost.
 
         Raises:
             MessageTooLong: it is more than `limit` bytes.
@@ -376,8 +420,7 @@ class Connection(Lifecycle):
         Raises:
             ConnectionClosed: the reason, if the connection has ended.
         """
-        if self._phase is _NEW:
-            raise Error(f"{self!r} is not connected yet")
+        self._require_connected()
         while True:
             if self._phase > _FLUSHING:
                 raise self._closed(self._reason)
@@ -398,11 +441,14 @@ class Connection(Lifecycle):
         In the connection's own callbacks and handler, which `on_close` waits for: until the last byte is sent
         or lost.
         """
-        if self._phase is _NEW:
-            raise Error(f"{self!r} is not connected yet")
+        self._require_connected()
         task = asyncio.current_task()
         is_own = self._is_starting or task is self._task or task in self._spawned
         while not (self._phase > _FLUSHING if is_own else self._is_ended):
             waiter = self._loop.create_future()
             (self._down_waiters if is_own else self._end_waiters).append(waiter)
             await waiter
+
+
+_private: frozenset[str] = frozenset()
+_private = private_names(Connection()) - {"_consumer"}

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from trews.errors import IdleTooLong, MessageTooSlow, WriteStalled
+from trews.phase import Phase
+from trews.timers import clock_of, wheel_of
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
     import asyncio
 
     from trews.lifecycle import Lifecycle
-
-from trews.timers import clock_of, wheel_of
 
 SAMPLE = 0.01  # of write_timeout: how often a transport that does not tell is asked for progress
 
@@ -48,22 +48,22 @@ class Deadlines:
         self._clock = clock_of(loop)
         self._wheel = wheel_of(loop)
         self.wheel_slot = 0.0  # the wheel's
-        self.heard_at = self.sent_at = self._clock.tick
+        self.heard_at = self.sent_at = self._clock.now()
         self.message_at = 0.0  # when the incomplete message began; 0.0 while its clock stands still
         self.message_spent = 0.0
         self._down_at = 0.0
         self._cancelled_at = 0.0
-        self._sample = (-1, 0.0)  # bytes sent, and when that was first seen
+        self._sample = (-1, 0.0)  # bytes sent while some wait (-1: none do), and when that was first seen
 
     # -- what happens
 
     def heard(self) -> None:
-        """The peer sent something, or a pause has ended."""
-        self.heard_at = self._clock.tick
+        """A pause has ended: the peer's time counts from now on."""
+        self.heard_at = self._clock.now()
 
     def sent(self) -> None:
         """Something was handed to a transport that is not ours."""
-        self.sent_at = self._clock.tick
+        self.sent_at = self._clock.now()
 
     def watch_idle(self) -> None:
         """See to it that `idle_timeout` is looked at."""
@@ -81,20 +81,20 @@ class Deadlines:
         self._sample = (-1, 0.0)
         transport = self._connection._transport
         if isinstance(transport, StreamTransport):
-            transport.core.sent_at = self._clock.tick
+            transport.core.sent_at = self._clock.now()
         self.watch_stall(timeout)
 
     def run_message(self) -> None:
         """An incomplete message is there and somebody waits for the rest."""
         timeout = self._connection.message_timeout
         if timeout is not None and not self.message_at:
-            self.message_at = self._clock.tick - self.message_spent
+            self.message_at = self._clock.now() - self.message_spent
             self._wheel.arm(self, self.message_at + timeout)
 
     def stop_message(self, is_complete: bool) -> None:
         """The message is complete; or nobody asks for the rest, and the peer is not to blame for that time."""
         if self.message_at:
-            self.message_spent = self._clock.tick - self.message_at
+            self.message_spent = self._clock.now() - self.message_at
             self.message_at = 0.0
         if is_complete:
             self.message_spent = 0.0
@@ -102,13 +102,13 @@ class Deadlines:
     def go_down(self) -> None:
         """The transport is gone."""
         self._wheel.disarm(self)
-        self._down_at = self._clock.tick
+        self._down_at = self._clock.now()
         self._cancelled_at = 0.0
 
     def watch_tasks(self, timeout: float | None) -> None:
         """Code still runs: it has `timeout` seconds from when the transport went."""
         if timeout is not None:
-            self._wheel.arm(self, max(self._down_at + timeout, self._clock.tick))
+            self._wheel.arm(self, max(self._down_at + timeout, self._clock.now()))
 
     def end(self) -> None:
         """The connection has ended."""
@@ -119,9 +119,9 @@ class Deadlines:
     def on_deadline(self, now: float) -> float:
         """For the wheel: act on what has passed; return when the next deadline is, 0.0 for none."""
         connection = self._connection
-        if connection.is_open:
+        if connection._phase is Phase.OPEN:
             return self._check_open(connection, now)
-        if connection.is_flushing:
+        if connection._phase is Phase.FLUSHING:
             return self._check_stall(connection, now, connection.close_timeout)
         return self._check_down(connection, now)
 
@@ -137,7 +137,7 @@ class Deadlines:
             if dues[-1] <= now:
                 connection._shut(IdleTooLong(f"no byte either way for {connection.idle_timeout:g} s"))
         # Ending it has armed what is needed from there on.
-        return min((due for due in dues if due), default=0.0) if connection.is_open else 0.0
+        return min((due for due in dues if due), default=0.0) if connection._phase is Phase.OPEN else 0.0
 
     def _check_stall(self, connection: Lifecycle, now: float, timeout: float | None) -> float:
         if timeout is None or not (waiting := connection._transport.get_write_buffer_size()):
@@ -165,17 +165,34 @@ class Deadlines:
 
     def _idle_at(self, timeout: float) -> float:
         transport: Any = self._connection._transport
-        sent_at = transport.core.sent_at if isinstance(transport, StreamTransport) else self.sent_at
-        return max(self.heard_at, sent_at) + timeout
+        if isinstance(transport, StreamTransport):
+            return max(self.heard_at, transport.core.sent_at) + timeout
+        is_backlogged = transport.get_write_buffer_size() > 0
+        if not is_backlogged and self._sample[0] < 0:
+            return max(self.heard_at, self.sent_at, self._sample[1]) + timeout
+        next_look = self._look(timeout)
+        due = max(self.heard_at, self.sent_at, self._sample[1]) + timeout
+        if is_backlogged:
+            return min(due, next_look)
+        self._sample = (-1, self._sample[1])  # the last of it has gone
+        return due
 
     def _stalled_at(self, timeout: float) -> float:
         """When bytes that wait will have waited for `timeout` since the peer last took one."""
         transport: Any = self._connection._transport
         if isinstance(transport, StreamTransport):
             return transport.core.sent_at + timeout
-        # Other transports do not tell when they sent something: look often enough to be within 2 %.
-        now = self._clock.tick
+        next_look = self._look(timeout)
+        return min(self._sample[1] + timeout, next_look)
+
+    def _look(self, timeout: float) -> float:
+        """A transport that is not ours does not tell when it sent something: looked at often, within 2 %.
+
+        Returns:
+            When to look again.
+        """
+        now = self._clock.now()
         sent = self._connection.bytes_out
         if sent != self._sample[0]:
             self._sample = (sent, now)
-        return min(self._sample[1] + timeout, now + max(0.1, timeout * SAMPLE))
+        return now + max(0.1, timeout * SAMPLE)

@@ -10,7 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from trews.transport.stream import StreamTransport, as_bytes
+from trews.transport.stream import as_bytes
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 is_tracing = os.environ.get("TREWS_TRACE", "") not in ("", "0")
 
-_OWN_THREAD = ("write", "send", "close", "abort", "close_write", "pause_reading", "resume_reading", "spawn")
+_OWN_THREAD = (
+    *("write", "send", "close", "abort", "close_write", "pause_reading", "resume_reading", "spawn"),
+    *("read", "read_all", "drain", "wait_closed"),
+)
 
 
 def start_tracing() -> None:
@@ -49,11 +52,11 @@ def _checked(name: str, method: Callable[..., Any], own: int) -> Callable[..., A
 
 def trace(connection: Lifecycle, transport: asyncio.BaseTransport) -> None:
     """Print to stderr what this connection sends and receives."""
-    write, received, eof, lost = (
+    write, received, eof, down = (
         connection.write,
         connection.data_received,
         connection.eof_received,
-        connection.connection_lost,
+        connection._go_down,
     )
 
     def traced_write(data: Any) -> None:
@@ -69,16 +72,16 @@ def trace(connection: Lifecycle, transport: asyncio.BaseTransport) -> None:
         _print(f"{connection!r} receives the end", b"")
         return eof()
 
-    def traced_lost(exc: BaseException | None) -> None:
-        _print(f"{connection!r} is lost: {exc!r}", b"")
-        lost(exc)
+    def traced_down() -> None:
+        down()
+        _print(f"{connection!r} has ended: {connection._reason}", b"")
 
     connection.write = traced_write
     connection.data_received = traced_received  # type: ignore[method-assign]
     connection.eof_received = traced_eof  # type: ignore[method-assign]
-    connection.connection_lost = traced_lost  # type: ignore[method-assign]
-    if isinstance(transport, StreamTransport):
-        transport.set_protocol(connection)  # which looks them up
+    connection._go_down = traced_down  # type: ignore[method-assign]
+    # Transports look the methods up here. uvloop's tells its protocol's connection_made by itself.
+    transport.set_protocol(connection)
     _print(f"{connection!r} is made", b"")
 
 

@@ -6,14 +6,15 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from trews.connection import Connection
+from trews.names import takes
 from trews.phase import Consumer
-from trews.settings import DEFAULTS, with_settings
+from trews.settings import DEFAULTS, check_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class HandlerConnection(Connection, derived=True):
+class HandlerConnection(Connection):
     """A connection that a function handles: messages wait for its `read()`, its return closes."""
 
     _consumer = Consumer.READ
@@ -29,9 +30,6 @@ class HandlerConnection(Connection, derived=True):
             )
         return result
 
-    def on_stop(self) -> None:
-        """Nothing: its next `read()` at the boundary of a message ends."""
-
 
 def connection_class(handler: Any, settings: dict[str, Any]) -> type[Connection]:
     """The class whose instances serve connections for `handler`.
@@ -39,26 +37,35 @@ def connection_class(handler: Any, settings: dict[str, Any]) -> type[Connection]
     Raises:
         TypeError: `handler` is neither a Connection subclass nor a function, or a setting is unknown.
     """
+    check_known(settings, DEFAULTS)
     if isinstance(handler, type):
         if not issubclass(handler, Connection):
             raise TypeError(f"{handler.__name__} is not a subclass of trews.Connection")
-        return _derive(handler, settings)
+        if not takes(handler.__init__, 1):
+            raise TypeError(
+                f"{handler.__name__} is made without arguments, one for each connection, and its __init__ wants some; "
+                "what connections share belongs on a trews.Server subclass, as self.server"
+            )
+        return _derive(handler, settings) if settings else handler
     if isinstance(handler, Connection):
         raise TypeError(f"give the class {type(handler).__name__}, not an instance: each connection gets its own")
     if not callable(handler):
         raise TypeError(f"a handler is a Connection subclass or an async function of a connection, not {handler!r}")
+    name = _name(handler)
     if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
-        raise TypeError(f"the handler {_name(handler)} has a `yield`; a handler is a plain `async def`")
-    return _derive(HandlerConnection, settings, _handler=staticmethod(handler), __name__=_name(handler))
+        raise TypeError(f"the handler {name} has a `yield`; a handler is a plain `async def`")
+    if not takes(handler, 1):
+        raise TypeError(f"the handler {name} is called with one argument, the connection")
+    return _derive(HandlerConnection, {**settings, "_handler": staticmethod(handler)}, name)
 
 
-def _derive(cls: type[Connection], settings: dict[str, Any], **private: Any) -> type[Connection]:
-    derived = with_settings(cls, settings, DEFAULTS, derived=True)
-    if not private:
-        return derived
-    name = private.pop("__name__")
+def _derive(cls: type[Connection], attributes: dict[str, Any], name: str = "") -> type[Connection]:
+    """A subclass that differs in attributes only: what consumes messages stays."""
+    body = {"__module__": cls.__module__, "__doc__": cls.__doc__, "_consumer": cls._consumer, **attributes}
+    if not name:
+        body["__qualname__"] = cls.__qualname__
     make: Any = type(cls)
-    made: type[Connection] = make(name, (derived,), {"__module__": cls.__module__, **private}, derived=True)
+    made: type[Connection] = make(name or cls.__name__, (cls,), body)
     return made
 
 

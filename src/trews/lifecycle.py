@@ -39,14 +39,14 @@ from trews.transport.stream import StreamTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trews.timers import Clock
+
 logger = logging.getLogger("trews")
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 
-
-SECONDS_A_TURN = 0.010  # for the messages of one connection; then the others get theirs
+MESSAGE_SECONDS = 0.010  # for the messages of one connection in a turn; then the others get theirs
 MESSAGES_A_TURN = 1024
-LOOKS_AT_TIME = 32
 
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
 _ON_READ = Consumer.ON_READ
@@ -91,16 +91,16 @@ class Lifecycle(Output):
     on_eof: Callable[[], Any]
     on_close: Callable[[Any], Any]
 
-    server: Any
-    remote_address: Any
-    local_address: Any
-    opened_at: float
+    _server: Any
+    _clock: Clock
 
     _consumer: ClassVar[Consumer] = Consumer.READ
     _closes_after_connect: ClassVar[bool] = False  # a handler function: its return ends the connection
 
     def _prepare(self) -> None:
         """The state of a connection that is not connected yet."""
+        self._server = self._remote_address = self._local_address = None
+        self._opened_at = 0.0
         self._reason: ConnectionClosed | None = None
         self._prepare_calls()
         self._prepare_output()
@@ -117,20 +117,10 @@ class Lifecycle(Output):
         self._is_eof = self._is_eof_told = False
         self._is_paused = False  # by the user
         self._is_reading = True  # as far as the transport knows
-        self._is_draining = False
+        self._is_stopping = False  # to be closed when what has arrived is handed out
         self._delivers_rest = False  # lost: what arrived before is still handed out
         self._is_ended = self._is_gone = False
         self._is_aborted = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether messages can be sent and received."""
-        return self._phase is _OPEN
-
-    @property
-    def is_flushing(self) -> bool:
-        """Whether it is closing and the last bytes are on their way."""
-        return self._phase is _FLUSHING
 
     # -- what the transport tells (asyncio.Protocol)
 
@@ -140,17 +130,17 @@ class Lifecycle(Output):
         self._context = contextvars.copy_context()
         self._clock = clock_of(loop)
         self._deadlines = Deadlines(self, loop)
-        self.opened_at = time.time()
-        self.remote_address = from_name(transport.get_extra_info("peername"))
-        self.local_address = from_name(transport.get_extra_info("sockname"))
+        self._opened_at = time.time()
+        self._remote_address = from_name(transport.get_extra_info("peername")) or self._remote_address
+        self._local_address = from_name(transport.get_extra_info("sockname"))
         self._bind_write(transport)
         if loop.get_debug():
             debugging.check_threads(self)
         self._phase = _OPEN
         if debugging.is_tracing:
             debugging.trace(self, transport)
-        if self.server is not None:
-            self.server._opened(self)
+        if self._server is not None:
+            self._server._opened(self)
         self._is_connecting = True
         if self._deliver(self.on_connect):
             self._connected()
@@ -231,11 +221,12 @@ class Lifecycle(Output):
 
     def _hand_out(self) -> None:
         """Events until there are no more, or they have had their turn: a read may hold 262,144 messages."""
-        end = self._loop.time() + SECONDS_A_TURN
+        now = self._clock.now
+        end = now() + MESSAGE_SECONDS
         count = 0
         while self._task is None and self._step():
             count += 1
-            if count % LOOKS_AT_TIME == 0 and (count == MESSAGES_A_TURN or self._loop.time() > end):
+            if self._inbox.buffer and (count == MESSAGES_A_TURN or now() > end):
                 self._pump_soon()
                 return
 
@@ -243,8 +234,10 @@ class Lifecycle(Output):
         """Hand out one event. False if there is none, or none before something else has happened."""
         phase = self._phase
         if phase is _OPEN or (phase is _DOWN and self._delivers_rest):
-            if self._reader is not None or (self._is_paused and phase is _OPEN):
+            if self._reader is not None:
                 return False
+            if self._is_paused and phase is _OPEN:
+                return self._step_stop()
             if self._delivers_to_on_read():
                 message = self._next_message()
                 if message is not NEED:
@@ -253,11 +246,13 @@ class Lifecycle(Output):
             elif self._consumer is Consumer.NOBODY:
                 self._inbox.clear()
             elif len(self._inbox) and phase is _OPEN:
-                return False  # kept for read()
+                return self._step_stop()  # what is there is kept for read()
             if self._phase is not phase:
                 return True  # the message was refused
             if self._is_eof:
                 return self._step_eof(phase)
+            if phase is _OPEN:
+                return self._step_stop()
         if phase is _DOWN and not self._spawned:
             self._finish()
         return False
@@ -269,8 +264,16 @@ class Lifecycle(Output):
             return True
         if phase is _OPEN and (self._is_write_closed or not self.half_close):
             self._shut(ClosedByPeer())
-        elif phase is _DOWN and not self._spawned:
+        elif phase is _OPEN:
+            self._step_stop()
+        elif not self._spawned:
             self._finish()
+        return False
+
+    def _step_stop(self) -> bool:
+        """Nothing is to be handed out now: the end, if the connection was only waiting for that."""
+        if self._is_stopping:
+            self._shut(ClosedLocally("the server is stopping"))
         return False
 
     def _delivers_to_on_read(self) -> bool:
@@ -289,8 +292,8 @@ class Lifecycle(Output):
         reader.wake()
 
     def _is_at_stop(self) -> bool:
-        """A handler of a draining server, at the boundary of a message."""
-        return self._is_draining and self._closes_after_connect and not len(self._inbox)
+        """Whether a `read()` ends now because the server is stopping: it is, and this is between two messages."""
+        return self._is_stopping and not len(self._inbox)
 
     def _next_message(self) -> Any:
         """The next message for `on_read`, or NEED."""
@@ -305,9 +308,13 @@ class Lifecycle(Output):
         except BaseException as exc:  # of a user's framer, or a framer that is none
             self._failed(exc)
             return NEED
-        if message is not NEED and not message and is_zero(framer):
-            self.framer = SPENT  # b"" once for each time that 0 is assigned
+        self._spend(framer, message)
         return message
+
+    def _spend(self, framer: Any, message: Any) -> None:
+        """After a message by the setting: 0 makes one b"" for each time that it is assigned."""
+        if message is not NEED and not message and is_zero(framer):
+            self.framer = SPENT
 
     def _take(self, framer: Any) -> Any:
         take = self._inbox.finish if self._is_eof else self._inbox.take
@@ -328,7 +335,7 @@ class Lifecycle(Output):
         if self._task is not None:
             return  # what ended ran beside it
         if self._phase is _CLOSED:
-            self._end()
+            self._end_if_idle()
             return
         if self._is_connecting:
             self._connected()
@@ -349,6 +356,8 @@ class Lifecycle(Output):
             self._drop(reason)
         if told is not None:
             self._spawn(told)
+            if self._phase > _FLUSHING:
+                self._deadlines.watch_tasks(self.close_timeout)
 
     def _running(self) -> None:
         if self._phase > _FLUSHING:
@@ -370,7 +379,7 @@ class Lifecycle(Output):
         """Code that goes on although it was cancelled must not keep the connection from ending."""
         self._forget_tasks()
         if self._phase is _CLOSED:
-            self._end()
+            self._end_if_idle()
         else:
             self._pump_soon()
 
@@ -398,7 +407,7 @@ class Lifecycle(Output):
         else:
             is_hungry = self._task is None and not (self._is_paused or self._is_pump_due)
             is_hungry = is_hungry and (self._consumer is not Consumer.READ or "on_read" in self.__dict__)
-        if self._is_paused or self._is_eof or self._is_at_stop():
+        if self._is_paused or self._is_eof or self._is_at_stop() or (self._is_stopping and reader is None):
             wanted = False
         else:
             wanted = is_hungry or len(inbox) <= self.read_high
@@ -437,8 +446,8 @@ class Lifecycle(Output):
         transport = self._transport
         if isinstance(transport, StreamTransport):
             transport.core.gate = transport.core.refuse
-        if self.server is not None:
-            self.server._closing(self)
+        if self._server is not None:
+            self._server._closing(self)
         if not self._is_reading and not self._is_eof:
             self._read_from_peer(True)
         if self._reader is not None:
@@ -453,6 +462,7 @@ class Lifecycle(Output):
         """All is sent: say goodbye, and leave the socket to a `Linger`."""
         if self._phase is not _FLUSHING or self._transport.get_write_buffer_size():
             return
+        self._note_sent()
         self._go_down()
         if not self._is_write_closed:
             self._say_goodbye()
@@ -471,7 +481,7 @@ class Lifecycle(Output):
             return
         self._set_reason(reason)
         self._inbox.clear()
-        self._accepted_out = self.bytes_out  # what waits will not be sent
+        self._note_sent()
         self._go_down()
         sock = self._transport.get_extra_info("socket")
         if sock is not None:
@@ -489,8 +499,8 @@ class Lifecycle(Output):
         """The connection is over as far as bytes go; what its code still does has `close_timeout`."""
         was_open = self._phase is _OPEN
         self._phase = _DOWN
-        if was_open and self.server is not None:
-            self.server._closing(self)
+        if was_open and self._server is not None:
+            self._server._closing(self)
         for task in self._spawned:
             task.cancel()
         if self._reader is not None:
@@ -505,8 +515,8 @@ class Lifecycle(Output):
         """The socket is closed: its place is free."""
         wake(self._gone_waiters)
         self._is_gone = True
-        if self.server is not None:
-            self.server._released(self)
+        if self._server is not None:
+            self._server._released(self)
 
     def _finish(self) -> None:
         """Everything before the close has been handed out: `on_close`, once."""
@@ -514,34 +524,38 @@ class Lifecycle(Output):
         try:
             result = self._context.run(self.on_close, self._reason)
         except (KeyboardInterrupt, SystemExit):
-            self._end()
+            self._end_if_idle()
             raise
         except BaseException as exc:
             self._failed(exc)
             result = None
         self._deadlines.go_down()  # on_close has a close_timeout of its own
         self._is_aborted = False
+        if self._has_tasks():
+            self._running()
         try:
             self._follow(result)
         finally:
-            if self._task is None:
-                self._end()
+            self._end_if_idle()
 
-    def _end(self) -> None:
-        if self._is_ended:
+    def _end_if_idle(self) -> None:
+        """The end of all, once what `on_close` and `on_error` began is over too."""
+        if self._has_tasks() or self._is_ended:
             return
         self._is_ended = True
         self._deadlines.end()
         wake(self._end_waiters)
-        if self.server is not None:
-            self.server._ended(self)
+        if self._server is not None:
+            self._server._ended(self)
 
     def _begin_stop(self) -> None:
-        """The server drains."""
-        self._is_draining = True
-        if not self._closes_after_connect:
-            self._loop.call_soon(self._tell, "on_stop")
-        elif self._phase is _OPEN:
+        """The server is stopping: `on_stop`, soon."""
+        self._loop.call_soon(self._tell, "on_stop")
+
+    def _close_when_done(self) -> None:
+        """Close when the running callback has returned and what has arrived is handed out; read no more."""
+        self._is_stopping = True
+        if self._phase is _OPEN:
             self._pump_soon()
 
     def _closed(self, reason: ConnectionClosed | None) -> ConnectionClosed:

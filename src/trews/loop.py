@@ -75,7 +75,7 @@ class EventLoop(asyncio.SelectorEventLoop):
     def set_debug(self, enabled: bool) -> None:
         super().set_debug(enabled)
         # Swapped in, so that the plain case does not ask.
-        self._poller.slow_call = self._report_slow if enabled else None
+        self._poller.report_calls(self._report_slow if enabled else None)
 
     def close(self) -> None:
         if not self.is_closed() and not self.is_running():

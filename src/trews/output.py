@@ -35,6 +35,7 @@ class Output(Calls):
     def _prepare_output(self) -> None:
         self._phase = _NEW
         self._accepted_out = 0  # by write, on transports that do not count themselves
+        self._seen_out = 0  # what of it was sent when that was last looked at
         self._drainers: list[asyncio.Future[None]] = []
         self._is_full = False
         self._is_closed_by_user = False
@@ -44,13 +45,23 @@ class Output(Calls):
 
     @property
     def bytes_out(self) -> int:
-        """Bytes handed to the operating system so far."""
+        """Bytes handed to the operating system so far; at least, once another loop's transport is lost."""
         if self._phase is _NEW:
             return 0
         transport = self._transport
         if isinstance(transport, StreamTransport):
             return transport.core.total_out - transport.core.waiting
-        return self._accepted_out - (transport.get_write_buffer_size() if self._phase <= _FLUSHING else 0)
+        self._note_sent()
+        return self._seen_out
+
+    def _note_sent(self) -> None:
+        """How much has gone out of a transport that is not ours: it cannot be asked when it is lost."""
+        if self._phase <= _FLUSHING:
+            self._seen_out = self._accepted_out - self._transport.get_write_buffer_size()
+
+    def _require_connected(self) -> None:
+        if self._phase is _NEW:
+            raise Error(f"{self!r} is not connected yet: use it in on_connect or later")
 
     # -- what comes of it
 
@@ -79,6 +90,7 @@ class Output(Calls):
 
     def resume_writing(self) -> None:
         self._is_full = False
+        self._note_sent()
         wake(self._drainers)
         if self._phase is _OPEN:
             self._loop.call_soon(self._tell, "on_drain")
@@ -90,6 +102,7 @@ class Output(Calls):
     def _bind_write(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, StreamTransport):
             self._raw_write = self._write_foreign
+            self._set_limits()
             return
         core = transport.core
         core.refuse = self._refuse_write
@@ -100,7 +113,7 @@ class Output(Calls):
             self.write = core.write  # one call less a write
 
     def _write_unconnected(self, data: Any) -> None:
-        raise Error(f"{self!r} is not connected yet; write in on_connect or later")
+        self._require_connected()
 
     def _write_foreign(self, data: Any) -> None:
         """`write` on a transport that is not ours."""
@@ -111,12 +124,13 @@ class Output(Calls):
             return
         if not data or not self._admit_more():
             return
-        transport = self._transport
-        transport.write(data)
+        self._set_limits()  # before: it tells at once that it is full
         self._accepted_out += len(data)
+        self._transport.write(data)
         self._deadlines.sent()
-        if transport.get_write_buffer_size():
-            self._backlogged()
+        if self.bytes_out != self._accepted_out:
+            self._deadlines.watch_stall(self.write_timeout)
+            self._deadlines.watch_idle()
 
     def _refuse_write(self, data: bytes) -> None:
         """A write after the end: the user's own mistake raises, anything else drops."""
@@ -139,15 +153,19 @@ class Output(Calls):
         return False
 
     def _backlogged(self) -> None:
-        """A write has left bytes waiting."""
-        limits = (self.write_high, min(self.write_low, self.write_high))
-        transport = self._transport
-        if limits != self._limits:
-            self._limits = limits
-            transport.set_write_buffer_limits(*limits)
-        elif isinstance(transport, StreamTransport):
-            transport._maybe_pause_protocol()
+        """A write has left bytes waiting (in our transport)."""
+        if not self._set_limits():
+            self._transport._maybe_pause_protocol()
         self._deadlines.watch_stall(self.write_timeout)
+
+    def _set_limits(self) -> bool:
+        """Have the transport use the settings. False if it does already."""
+        limits = (self.write_high, min(self.write_low, self.write_high))
+        if limits == self._limits:
+            return False
+        self._limits = limits
+        self._transport.set_write_buffer_limits(*limits)
+        return True
 
 
 def wake(waiters: list[asyncio.Future[None]]) -> None:

@@ -162,9 +162,10 @@ class Poller(selectors.BaseSelector):
         self._masks: dict[int, int] = {}
         self._batch: list[tuple[int, int, Watcher]] = []
         self._next = 0
-        self._time = time.monotonic  # the virtual clock puts its own here
-        self.tick = self._time()
-        self.slow_call: Callable[[Watcher, float], None] | None = None
+        self.now = time.monotonic  # the virtual clock puts its own here
+        self.tick = self.now()
+        self._report: Callable[[Watcher, float], None] | None = None
+        self._turn: Callable[[], None] = self._dispatch  # debug mode puts `_dispatch_timed` here
         _alive.add(self)
 
     # -- our own transports
@@ -213,10 +214,10 @@ class Poller(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self._batch:  # the rest of a batch that used up its turn
-            self._dispatch()
+            self._turn()
             return []
         events = self._backend.poll(timeout)
-        self.tick = self._time()
+        self.tick = self.now()
         if not events:
             return []
         ready: list[tuple[selectors.SelectorKey, int]] = []
@@ -228,7 +229,7 @@ class Poller(selectors.BaseSelector):
             else:
                 self._add_foreign(ready, fd, mask)
         if self._batch:
-            self._dispatch()
+            self._turn()
         return ready
 
     def close(self) -> None:
@@ -241,14 +242,30 @@ class Poller(selectors.BaseSelector):
 
     # -- inside
 
-    def _dispatch(self) -> None:
+    def report_calls(self, report: Callable[[Watcher, float], None] | None) -> None:
+        """Tell `report` of each call and the seconds it took; None ends that. (For debug mode: it costs.)"""
+        self._report = report
+        self._turn = self._dispatch if report is None else self._dispatch_timed
+
+    def _dispatch_timed(self) -> None:
+        end = self.now() + SECONDS_A_TURN
+        for _ in range(CALLS_A_TURN):
+            watcher = self._batch[self._next][2]
+            begin = self.now()
+            self._dispatch(1)
+            if self._report is not None:
+                self._report(watcher, self.now() - begin)
+            if not self._batch or self.now() >= end:
+                break
+
+    def _dispatch(self, calls: int = CALLS_A_TURN) -> None:
         """Call the watchers of the batch, as far as this turn reaches."""
         batch = self._batch
         watchers = self._watchers
         position = self._next
-        last = min(position + CALLS_A_TURN, len(batch))
-        time_now = self._time
-        tick = time_now()
+        last = min(position + calls, len(batch))
+        now = self.now
+        tick = self.tick = now()
         end = tick + SECONDS_A_TURN
         try:
             while position < last and tick < end:
@@ -256,10 +273,7 @@ class Poller(selectors.BaseSelector):
                 position += 1
                 if watchers.get(fd) is watcher:
                     watcher.on_event(mask)
-                    now = time_now()
-                    if self.slow_call is not None:
-                        self.slow_call(watcher, now - tick)
-                    self.tick = tick = now
+                    self.tick = tick = now()
         finally:
             if position < len(batch):
                 self._next = position

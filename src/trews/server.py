@@ -18,7 +18,8 @@ from trews.connection import Connection
 from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, sentence
 from trews.handler import connection_class
-from trews.settings import DEFAULTS, SERVER_CALLBACKS, check_class, check_setting, nearest
+from trews.names import check_names, private_names
+from trews.settings import CALLBACKS, DEFAULTS, SERVER_CALLBACKS, check_class, check_known, check_setting
 from trews.threads import enter
 from trews.transport.attach import attach
 from trews.transport.listener import Listener, bind
@@ -79,16 +80,16 @@ class Connections:
         return len(self._all)
 
     def __contains__(self, connection: object) -> bool:
-        return isinstance(connection, Connection) and self._all.get(connection.id) is connection
+        return isinstance(connection, Connection) and self._all.get(connection._id) is connection
 
     def __repr__(self) -> str:
         return f"<{len(self)} connections>"
 
     def _add(self, connection: Connection) -> None:
-        self._all[connection.id] = connection
+        self._all[connection._id] = connection
 
     def _discard(self, connection: Connection) -> None:
-        self._all.pop(connection.id, None)
+        self._all.pop(connection._id, None)
 
 
 class Server:
@@ -112,6 +113,10 @@ class Server:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        for name in vars(cls):
+            if name in DEFAULTS or (name in CALLBACKS and name not in SERVER_CALLBACKS):
+                raise TypeError(f"{cls.__name__}.{name} belongs on a Connection subclass{_or_keyword(name)}")
+        check_names(cls, Server, _private)
         check_class(cls, SERVER_CALLBACKS, _LIMITS)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -133,17 +138,20 @@ class Server:
         self._stats = Stats()
         self._aborted = 0
         self._at_stop = 0
+        self._is_grace_over = False
         self._stopped: asyncio.Future[Drained] | None = None
         self._grace_timer: asyncio.Handle | None = None
         self._grace_due = 0.0
+        self._start_task: asyncio.Task[Any] | None = None  # an async on_start that runs
         self._final_task: asyncio.Task[None] | None = None
+        self._has_started = False  # on_start has returned: on_stop is due in the end
 
     def __init__(self, handler: Any, **settings: Any) -> None:
         for name in _LIMITS:
             if name in settings:
                 check_setting(name, settings[name])
                 setattr(self, name, settings.pop(name))
-        _check_settings(settings)
+        check_known(settings, DEFAULTS, _LIMITS)
         self._class = connection_class(handler, settings)
 
     # -- callbacks, to be overridden
@@ -233,15 +241,24 @@ class Server:
         try:
             result = self.on_start()
             if inspect.isawaitable(result):
-                await result
-            if self._state is State.STARTING:  # and on_start did not call stop()
+                self._start_task = self._loop.create_task(timers.as_coroutine(result))
+                await self._start_task
+            self._has_started = True
+            if self._state is State.STARTING:  # and nobody has called stop() meanwhile
                 self._accept_on(self._listeners)
                 self._state = State.SERVING
-        except BaseException:
-            self._state = State.STOPPED
-            self._stopped.cancel()
+        except BaseException as exc:
+            self._start_task = None
             self._close_listeners()
-            raise
+            if self._state is State.STARTING:
+                self._state = State.STOPPED
+                self._stopped.cancel()
+                raise
+            self._check_drained()
+            if not isinstance(exc, asyncio.CancelledError) or not self._is_grace_over:
+                raise
+        self._start_task = None
+        self._check_drained()
         return self
 
     async def serve(self) -> Drained:
@@ -266,9 +283,9 @@ class Server:
     def broadcast(self, message: Any, exclude: Collection[Connection] | Connection = ()) -> None:
         """`send` a message to every open connection but those in `exclude`."""
         left_out: Iterable[Connection] = (exclude,) if isinstance(exclude, Connection) else exclude
-        ids = {connection.id for connection in left_out}
+        ids = {id(connection) for connection in left_out}
         for connection in self.connections:
-            if connection.id not in ids:
+            if id(connection) not in ids and not connection._is_write_closed:
                 connection.send(message)
 
     # -- stopping
@@ -276,10 +293,11 @@ class Server:
     def stop(self, grace: float = GRACE) -> asyncio.Future[Drained]:
         """Stop: accept no more, tell every connection (`on_stop`), and wait for them to end.
 
-        It begins when called; awaiting tells how it went. Calling it again shortens the grace.
+        It begins when called; awaiting tells how it went. Calling it again shortens the grace. An `on_start` that
+        still runs is waited for; the server's `on_stop` is called only if `on_start` has returned.
 
         Args:
-            grace: seconds after which connections that are still there are aborted.
+            grace: seconds after which connections that are still there are aborted, and `on_start` cancelled.
 
         Returns:
             `Drained(closed, aborted)`, to be awaited.
@@ -318,6 +336,9 @@ class Server:
         self._grace_timer = loop.call_at(due, self._end_grace)
 
     def _end_grace(self) -> None:
+        self._is_grace_over = True
+        if self._start_task is not None:
+            self._start_task.cancel()
         for connection in list(self._alive.values()):
             if not connection._is_ended:
                 self._aborted += 1
@@ -332,20 +353,20 @@ class Server:
             logger.error("%r ignores the end of its server", connection)
         self._alive.clear()
         self._sockets.clear()
+        self._start_task = None  # an on_start that goes on although it was cancelled
         if self._final_task is not None:
             self._final_task.cancel()  # on_stop, which may wait for something that never comes
         self._check_drained()
 
     def _check_drained(self) -> None:
-        if self._state is State.STOPPING and not (self._alive or self._sockets) and self._final_task is None:
-            loop = self._loop
-            if loop is None:
-                return
-            self._final_task = loop.create_task(self._finish())
+        if self._state is not State.STOPPING or self._alive or self._sockets or self._start_task is not None:
+            return
+        if self._final_task is None and self._loop is not None:
+            self._final_task = self._loop.create_task(self._finish())
 
     async def _finish(self) -> None:
         try:
-            result = self.on_stop()
+            result = self.on_stop() if self._has_started else None
             if inspect.isawaitable(result):
                 await result
         except Exception:
@@ -400,8 +421,8 @@ class Server:
             self._stats.failed += 1
             sock.close()
             return
-        connection.server = self
-        connection.remote_address = from_name(address if address is not None else sock.getpeername())
+        connection._server = self
+        connection._remote_address = from_name(address if address is not None else sock.getpeername())
         if not self._is_welcome(connection):
             self._stats.refused += 1
             sock.close()
@@ -416,7 +437,7 @@ class Server:
         attach(loop, sock, connection, address, failed)
 
     def _take_in(self, connection: Connection, host: str | None) -> None:
-        self._sockets[connection.id] = host
+        self._sockets[connection._id] = host
         if host is not None:
             self._hosts[host] = self._hosts.get(host, 0) + 1
 
@@ -446,7 +467,7 @@ class Server:
 
     def _opened(self, connection: Connection) -> None:
         self.connections._add(connection)
-        self._alive[connection.id] = connection
+        self._alive[connection._id] = connection
         if self._state > State.SERVING:
             self._at_stop += 1
             connection._begin_stop()
@@ -456,9 +477,9 @@ class Server:
 
     def _released(self, connection: Connection) -> None:
         """Its socket is closed."""
-        if connection.id not in self._sockets:
+        if connection._id not in self._sockets:
             return
-        host = self._sockets.pop(connection.id)
+        host = self._sockets.pop(connection._id)
         if host is not None:
             left = self._hosts[host] - 1
             if left:
@@ -476,10 +497,10 @@ class Server:
         self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
-        if connection.id in self._sockets or not connection._is_ended:
+        if connection._id in self._sockets or not connection._is_ended:
             self._check_drained()
             return
-        if self._alive.pop(connection.id, None) is not None:
+        if self._alive.pop(connection._id, None) is not None:
             self._stats.bytes_in += connection.bytes_in
             self._stats.bytes_out += connection.bytes_out
         self._check_drained()
@@ -492,8 +513,9 @@ async def _await_logged(server: Server, told: Awaitable[Any]) -> None:
         logger.exception("%r: on_error failed", server)
 
 
-def _check_settings(settings: dict[str, Any]) -> None:
-    """A misspelt keyword may be meant for the server or its connections: name the nearest of both."""
-    for name in settings:
-        if name not in DEFAULTS:
-            raise TypeError(f"there is no setting {name!r}{nearest(name, [*DEFAULTS, *_LIMITS])}")
+def _or_keyword(setting: str) -> str:
+    return f", or is a keyword: Server(..., {setting}=...)" if setting in DEFAULTS else ""
+
+
+_private: frozenset[str] = frozenset()
+_private = private_names(Server(Connection))

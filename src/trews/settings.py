@@ -10,9 +10,10 @@ from __future__ import annotations
 import difflib
 import inspect
 import warnings
-from typing import Any, TypeVar
+from typing import Any
 
 from trews.framing import framer_for
+from trews.names import check_arguments
 
 KIB = 1024
 
@@ -31,8 +32,18 @@ DEFAULTS: dict[str, Any] = {
     "half_close": False,
 }
 
-CALLBACKS = frozenset({"on_connect", "on_read", "on_eof", "on_close", "on_full", "on_drain", "on_stop", "on_error"})
-SERVER_CALLBACKS = frozenset({"on_start", "on_stop", "on_accept", "on_error"})
+# The callbacks, and what they are called with.
+CALLBACKS = {
+    "on_connect": "",
+    "on_read": "message",
+    "on_eof": "",
+    "on_close": "reason",
+    "on_full": "",
+    "on_drain": "",
+    "on_stop": "",
+    "on_error": "exc",
+}
+SERVER_CALLBACKS = {"on_start": "", "on_stop": "", "on_accept": "connection", "on_error": "connection, exc"}
 PLAIN_ONLY = {
     "on_full": "it is called at once, even while an async callback runs; start a task with self.spawn(...) in it",
     "on_drain": "it is called at once, even while an async callback runs; start a task with self.spawn(...) in it",
@@ -61,16 +72,16 @@ _SIZES = frozenset({"max_message", "read_high", "write_high", "write_low", "writ
 _COUNTS = frozenset({"max_connections", "max_connections_per_host"})
 _TIMES = frozenset({"message_timeout", "idle_timeout", "write_timeout", "close_timeout"})
 
-C = TypeVar("C", bound=type)
 
-
-def check_class(cls: type, callbacks: frozenset[str], settings: dict[str, Any]) -> None:
+def check_class(cls: type, callbacks: dict[str, str], settings: dict[str, Any]) -> None:
     """Refuse a class body in which a callback or a setting is misspelt or has a value that cannot be.
 
     Raises:
-        TypeError: a name is one slip away from a known one; `on_full` or `on_drain` is async.
+        TypeError: a name is one slip away from a known one; a callback takes other arguments, or is async and
+            must not be.
         ValueError: a setting has a value that makes no sense.
     """
+    check_arguments(cls, callbacks)
     for name, value in vars(cls).items():
         if name.startswith("_"):
             continue
@@ -108,34 +119,23 @@ def check_setting(name: str, value: Any) -> None:
             raise ValueError(f"{name} is a number of seconds above 0, or None for no limit, not {value!r}")
 
 
-def with_settings(cls: C, settings: dict[str, Any], known: dict[str, Any], **class_options: Any) -> C:
-    """A subclass of `cls` with these settings, or `cls` itself if there are none.
-
-    Raises:
-        TypeError: a keyword is not a setting; names the nearest.
-    """
+def check_known(settings: dict[str, Any], *known: dict[str, Any]) -> None:
+    """Refuse a keyword that is not a setting, naming the nearest (TypeError)."""
+    names = {name for group in known for name in group}
     for name in settings:
-        if name not in known:
-            raise TypeError(f"there is no setting {name!r}{nearest(name, known)}")
-    if not settings:
-        return cls
-    body = {
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-        "__doc__": cls.__doc__,
-        **settings,
-    }
-    return type(cls)(cls.__name__, (cls,), body, **class_options)
+        if name not in names:
+            raise TypeError(f"there is no setting {name!r}{nearest(name, names)}")
 
 
 def nearest(name: str, known: Any) -> str:
+    """The end of a sentence about an unknown name: the one that was probably meant, or all there are."""
     close = difflib.get_close_matches(name, list(known), 1, 0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; there are {', '.join(sorted(known))}"
 
 
-def _check_callback_name(cls: type, name: str, callbacks: frozenset[str]) -> None:
+def _check_callback_name(cls: type, name: str, callbacks: dict[str, str]) -> None:
     for right in callbacks:
         if is_slip(name, right):
             raise TypeError(f"{cls.__name__}.{name} would never be called; did you mean {right}?")

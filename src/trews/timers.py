@@ -15,7 +15,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
 
 logger = logging.getLogger("trews")
 
@@ -23,7 +23,10 @@ GRANULARITY = 0.1  # seconds; a slot is at most one and a half of these behind a
 
 
 class Clock(Protocol):
-    """`tick` is the loop's time in seconds, as of a moment ago."""
+    """`now()` is the loop's time in seconds; `tick` is the same as of a moment ago, and cheaper."""
+
+    @property
+    def now(self) -> Callable[[], float]: ...
 
     @property
     def tick(self) -> float: ...
@@ -32,14 +35,14 @@ class Clock(Protocol):
 class _LoopClock:
     """The clock of a loop that is not ours: asks it each time."""
 
-    __slots__ = ("_time",)
+    __slots__ = ("now",)
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._time = loop.time
+        self.now = loop.time
 
     @property
     def tick(self) -> float:
-        return self._time()
+        return self.now()
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Clock:
@@ -190,7 +193,7 @@ class Timer:
             self._report(exc)
             return
         if inspect.isawaitable(result):
-            self._task = self._loop.create_task(_await(result))
+            self._task = self._loop.create_task(as_coroutine(result))
             self._task.add_done_callback(self._task_done)
 
     def _task_done(self, task: asyncio.Task[Any]) -> None:
@@ -289,11 +292,12 @@ def _current_task() -> asyncio.Task[Any] | None:
         return None
 
 
-def _await(result: Any) -> Coroutine[Any, Any, Any]:
-    if inspect.iscoroutine(result):
-        return result
+def as_coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+    """An awaitable as what a Task runs."""
+    if inspect.iscoroutine(awaitable):
+        return awaitable
 
     async def wait() -> Any:
-        return await result
+        return await awaitable
 
     return wait()

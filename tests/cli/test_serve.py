@@ -244,7 +244,7 @@ def test_a_busy_port(capsys):
         port = sock.getsockname()[1]
         assert main(["serve", ECHO, f"tcp:127.0.0.1:{port}"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith(f"trews: cannot listen on tcp:127.0.0.1:{port}: the address is in use by another program")
+    assert err.startswith(f"trews: cannot listen on tcp:127.0.0.1:{port}: the address is in use;")
     assert err.count("\n") == 1
 
 

@@ -159,6 +159,23 @@ class TestErrors:
         assert w.connection.names == ["connect"]
         assert w.advance(5).connection.names == ["connect", "error", "close"]
 
+    def test_async_on_error_of_on_close_is_awaited_before_the_connection_has_ended(self):
+        class Reporter(Recorder):
+            def on_close(self, reason):
+                raise ValueError("oops")
+
+            async def on_error(self, exc):
+                await asyncio.sleep(5)
+                self.events.append(("error", exc))
+
+        w = wire(Reporter)
+        waiting = start(w, w.connection.wait_closed())
+        w.eof()
+        assert not waiting.done()
+        w.advance(5)
+        assert waiting.done()
+        assert w.connection.names == ["connect", "eof", "error"]
+
     @pytest.mark.parametrize("how", [plain_oops, oops, later_oops], ids=["plain", "async", "async later"])
     def test_on_error_that_raises_is_logged_and_the_connection_aborted(self, how, caplog):
         class Hopeless(Lines):

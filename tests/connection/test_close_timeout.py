@@ -8,6 +8,7 @@ import pytest
 
 import trews
 from tests.connection.recorder import Recorder, SlowPeer, start
+from trews.phase import Phase
 from trews.testing import wire
 
 MOMENT = 0.01
@@ -26,7 +27,7 @@ class TestCloseTimeoutWhileFlushing:
             peer.advance(5)
             peer.connection.close()
             peer.advance(10 - MOMENT)
-            assert peer.connection.is_flushing
+            assert peer.connection._phase is Phase.FLUSHING
             peer.advance(MOMENT)
             assert type(peer.connection.reason) is trews.WriteStalled
             assert peer.connection.names == ["connect", "close"]
@@ -36,7 +37,7 @@ class TestCloseTimeoutWhileFlushing:
             peer.connection.write(b"x" * 5000)
             peer.connection.close()
             peer.advance(30 - MOMENT)
-            assert peer.connection.is_flushing
+            assert peer.connection._phase is Phase.FLUSHING
             peer.advance(MOMENT)
             assert type(peer.connection.reason) is trews.WriteStalled
 
@@ -61,7 +62,7 @@ class TestCloseTimeoutWhileFlushing:
             peer.connection.write(b"x" * 5000)
             peer.connection.close()
             peer.advance(close_timeout - MOMENT)
-            assert peer.connection.is_flushing
+            assert peer.connection._phase is Phase.FLUSHING
             peer.advance(MOMENT)
             assert peer.connection.names == ["connect", "close"]
 
@@ -70,7 +71,7 @@ class TestCloseTimeoutWhileFlushing:
             peer.connection.write(b"x" * 5000)
             peer.connection.close()
             peer.advance(1e6)
-            assert peer.connection.is_flushing
+            assert peer.connection._phase is Phase.FLUSHING
 
     def test_assigned_on_the_instance(self):
         with SlowPeer(Recorder) as peer:
@@ -85,7 +86,7 @@ class TestCloseTimeoutWhileFlushing:
             peer.connection.write(b"x" * 5000)
             peer.connection.close()
             peer.advance(5)
-            assert peer.connection.is_flushing
+            assert peer.connection._phase is Phase.FLUSHING
 
 
 class Worker(Closing):

@@ -45,6 +45,56 @@ class TestStop:
         assert drained == (1, 0)
         assert type(conn.closes[0]) is trews.ClosedLocally
 
+    def test_the_default_lets_an_async_callback_finish_and_hands_out_what_has_arrived(self):
+        class Slow(Lines):
+            async def on_read(self, message):
+                await asyncio.sleep(3)
+                await self.send(message.upper())
+
+        class Client(trews.Connection):
+            async def on_connect(self):
+                await self.send(b"hello\nthere\nhalf")
+
+        async def main():
+            async with trews.Server(Slow).listen("memory:stop") as server:
+                async with trews.connect("memory:stop", Client) as client:
+                    await asyncio.sleep(1)
+                    stopping = server.stop(grace=10)
+                    await asyncio.sleep(1)
+                    await client.send(b" too late\n")
+                    return await client.read_all(), await stopping
+
+        assert run(main()) == (b"HELLO\nTHERE\n", (1, 0))
+
+    def test_the_default_waits_for_on_connect_too(self):
+        class Slow(Lines):
+            async def on_connect(self):
+                await asyncio.sleep(3)
+                await self.send(b"welcome")
+
+        got, _, drained = self.stop(Slow, self.nothing)
+        assert got == b"welcome\n"
+        assert drained == (1, 0)
+
+    def test_the_default_closes_a_paused_connection(self):
+        class Pausing(Lines):
+            def on_connect(self):
+                self.pause_reading()
+
+        got, conn, drained = self.stop(Pausing, self.nothing)
+        assert (got, conn.messages, drained) == (b"", [], (1, 0))
+
+    def test_who_still_runs_at_the_end_of_the_grace_is_aborted(self):
+        class Busy(Lines):
+            async def on_read(self, message):
+                await asyncio.sleep(1e6)
+
+        async def wait(client, conn):
+            await conn.wait_closed()
+
+        with pytest.raises(trews.ConnectionReset):
+            self.stop(Busy, wait)
+
     def test_it_may_be_overridden_to_say_goodbye(self):
         class Polite(Lines):
             def on_stop(self):

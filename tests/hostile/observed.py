@@ -343,7 +343,7 @@ def _function(observer: Observer) -> Any:
 
     base: Any = connection_class(handler, {})
 
-    class Observed(base, derived=True):  # type: ignore[call-arg, misc]
+    class Observed(base):  # type: ignore[valid-type, misc]
         def on_connect(self) -> Any:
             observer.connection = self
             first.append(observer.enter("on_connect"))
@@ -355,6 +355,7 @@ def _function(observer: Observer) -> Any:
         def on_error(self, exc: BaseException) -> None:
             _check_error(observer, exc)
 
+    Observed._consumer = base._consumer
     return Observed
 
 

@@ -61,9 +61,9 @@ def test_thousands_of_idle_connections_cost_the_active_ones_nothing() -> None:
                 nonlocal calls
                 calls += 1
 
-            poller.slow_call = count
+            poller.report_calls(count)
             await asyncio.gather(*(talk(number) for number in range(ACTIVE)))
-            poller.slow_call = None
+            poller.report_calls(None)
             # An event for each message at each end, and for each goodbye; none for those that are idle.
             assert calls <= ACTIVE * (2 * ROUNDS + 8)
             assert {c.id: c.bytes_in for c in server.connections if c.id in before} == before

@@ -136,6 +136,18 @@ def test_an_unknown_host_is_one_sentence(monkeypatch, failure):
         opened("tcp:nowhere:80")
 
 
+def test_a_refusal_is_shown_without_the_error_that_it_says_in_words(monkeypatch, tmp_path):
+    def look_up(*args, **kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    for text in ("tcp:nowhere:80", f"unix:{tmp_path}/none"):
+        with pytest.raises(ConnectError) as caught:
+            opened(text)
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+
+
 def never_connects(monkeypatch, loop):
     started = []
 

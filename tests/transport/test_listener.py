@@ -257,7 +257,7 @@ def test_more_connections_than_the_old_default_wait_in_the_kernel():
 )
 def test_refusals_are_one_sentence(tmp_path, text, sentence):
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(ListenError, match=f"^cannot listen on .*: {sentence}") as caught:
+    with pytest.raises(ListenError, match=rf"^cannot listen on \S+: {sentence}") as caught:
         bind(Endpoint.parse(text.format(tmp=tmp_path)))
     assert "\n" not in str(caught.value)
     assert "Errno" not in str(caught.value)
@@ -265,12 +265,39 @@ def test_refusals_are_one_sentence(tmp_path, text, sentence):
 
 
 def test_a_busy_port_is_one_sentence():
-    with bound(LOOPBACK) as (listener,):
-        text = f"tcp:127.0.0.1:{listener.endpoint.port}"
-        with pytest.raises(ListenError, match=f"^cannot listen on {text}: the address is in use") as caught:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        text = f"tcp:127.0.0.1:{busy.getsockname()[1]}"
+        with pytest.raises(ListenError, match=f"^cannot listen on {text}: the address is in use;") as caught:
             bind(Endpoint.parse(text))
         assert caught.value.errno == errno.EADDRINUSE
         assert isinstance(caught.value, OSError)
+
+
+def refused_listening(text: str) -> ListenError:
+    with pytest.raises(ListenError) as caught:
+        bind(Endpoint.parse(text))
+    return caught.value
+
+
+def test_a_refusal_is_shown_without_the_error_that_it_says_in_words(tmp_path, monkeypatch):
+    def nobody(*args, **kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    def no_answer(self, path):
+        raise TimeoutError(errno.ETIMEDOUT, "timed out")
+
+    with socket.create_server(("127.0.0.1", 0)) as busy, bound(f"unix:{tmp_path}/s"):
+        refusals = [
+            refused_listening(f"tcp:127.0.0.1:{busy.getsockname()[1]}"),
+            refused_listening(f"unix:{tmp_path}/no/s"),
+        ]
+        monkeypatch.setattr(socket.socket, "connect", no_answer)
+        refusals.append(refused_listening(f"unix:{tmp_path}/s"))
+        monkeypatch.setattr(socket, "getaddrinfo", nobody)
+        refusals.append(refused_listening("nowhere:80"))
+    for refusal in refusals:
+        assert refusal.__cause__ is None
+        assert refusal.__suppress_context__
 
 
 def test_an_unknown_host_is_one_sentence(monkeypatch):
@@ -362,9 +389,21 @@ def test_a_dead_servers_file_is_replaced(tmp_path):
         client.connect(str(tmp_path / "s"))
 
 
+def test_a_dead_servers_file_that_cannot_be_removed_is_one_sentence(tmp_path, monkeypatch):
+    def forbidden(path):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "s"))
+        dead.listen()
+    monkeypatch.setattr(os, "unlink", forbidden)
+    with pytest.raises(ListenError, match=r"^cannot listen on \S+/s: permission denied$"):
+        bind(Endpoint.parse(f"unix:{tmp_path}/s"))
+
+
 def test_a_live_servers_file_is_refused_with_a_sentence_and_it_lives_on(tmp_path):
     with bound(f"unix:{tmp_path}/s"):
-        with pytest.raises(ListenError, match=r"^cannot listen on .*/s: a server is listening there already$"):
+        with pytest.raises(ListenError, match=r"^cannot listen on \S+/s: a server is listening there already$"):
             bind(Endpoint.parse(f"unix:{tmp_path}/s"))
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "s"))
@@ -376,7 +415,7 @@ def test_abstract_names_leave_no_file_and_are_refused_while_taken(tmp_path, monk
     name = f"unix:@trews-{os.getpid()}-{tmp_path.name}"
     with bound(name), socket.socket(socket.AF_UNIX) as client:
         client.connect("\0" + name.removeprefix("unix:@"))
-        with pytest.raises(ListenError, match="the address is in use"):
+        with pytest.raises(ListenError, match="a server is listening there already"):
             bind(Endpoint.parse(name))
     assert not list(tmp_path.iterdir())
     with bound(name):

@@ -518,3 +518,16 @@ def test_many_small_writes_to_a_slow_peer_are_sent_in_order():
         transport.abort()
         loop.run_until_complete(protocol.lost)
         far.close()
+
+
+def test_a_write_is_stamped_when_it_is_made_and_not_with_the_last_poll():
+    # Else code that blocked the loop and then writes would have its deadline early.
+    async def main():
+        async with trews.Server(trews.Connection).listen("tcp:127.0.0.1:0") as server:
+            async with trews.connect(server.endpoints[0]) as conn:
+                core = conn._transport.core
+                core.now = lambda: core.poller.tick + 5
+                conn.write(b"x")
+                return core.sent_at - core.poller.tick
+
+    assert trews.run(main()) == pytest.approx(5)

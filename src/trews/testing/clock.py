@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trews.loop import EventLoop
-from trews.poller import Poller
+from trews.poller import CALLS_A_TURN, Poller
 
 if TYPE_CHECKING:
     import selectors
@@ -28,7 +28,7 @@ class _VirtualPoller(Poller):
 
     def __init__(self, start: float, name: str | None) -> None:
         super().__init__(name)
-        self._time = self._standing
+        self.now = self._standing
         self.tick = start
         self.holds_still = False  # time is moved by `advance` only
         self.was_busy = False  # a poll has brought something
@@ -36,9 +36,9 @@ class _VirtualPoller(Poller):
     def _standing(self) -> float:
         return self.tick
 
-    def _dispatch(self) -> None:
+    def _dispatch(self, calls: int = CALLS_A_TURN) -> None:
         self.was_busy = True
-        super()._dispatch()
+        super()._dispatch(calls)
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         waits = None if timeout is None and not self.holds_still else 0

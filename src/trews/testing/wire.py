@@ -57,7 +57,7 @@ class Wire(Generic[C]):
         self._is_eof = False
         self._is_reset = False
         if server is not None:
-            self.connection.server = server
+            self.connection._server = server
         self.loop.call_soon(attach, self.loop, self._near, self.connection, None, _unreachable)
         self._settle()
 

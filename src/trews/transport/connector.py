@@ -85,7 +85,7 @@ async def _addresses(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> lis
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as exc:
-        raise ConnectError(endpoint.shown, [(endpoint.shown, unknown(host, port, exc))]) from exc
+        raise ConnectError(endpoint.shown, [(endpoint.shown, unknown(host, port, exc))]) from None
     return [(family, address) for family, _, _, _, address in found]
 
 
@@ -110,7 +110,7 @@ async def _open_unix(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tup
         await loop.sock_connect(sock, "\0" + path[1:] if path.startswith("@") else path)
     except OSError as exc:
         sock.close()
-        raise ConnectError(endpoint.shown, [(endpoint.shown, sentence(exc))]) from exc
+        raise ConnectError(endpoint.shown, [(endpoint.shown, sentence(exc))]) from None
     except BaseException:
         sock.close()
         raise

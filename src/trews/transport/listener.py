@@ -219,7 +219,7 @@ def _bind_tcp(endpoint: Endpoint) -> list[Listener]:
             is_unlucky = exc.errno == errno.EADDRINUSE and addresses[0][1][1] == 0 and listeners
             if is_unlucky and attempt + 1 < PAIR_ATTEMPTS:
                 continue
-            raise _cannot_listen(endpoint, exc) from exc
+            raise _cannot_listen(endpoint, exc) from None
         return listeners
     raise ListenError(f"cannot listen on {endpoint.shown}: no port is free on both IPv4 and IPv6")
 
@@ -233,7 +233,7 @@ def _resolve(endpoint: Endpoint) -> list[tuple[int, Any]]:
             return _usable([(family, address) for family, _, _, _, address in found])
         number = socket.getaddrinfo(None, port, type=socket.SOCK_STREAM)[0][4][1]
     except (OSError, UnicodeError) as exc:
-        raise ListenError(f"cannot listen on {endpoint.shown}: {unknown(endpoint.host, port, exc)}") from exc
+        raise ListenError(f"cannot listen on {endpoint.shown}: {unknown(endpoint.host, port, exc)}") from None
     addresses: list[tuple[int, Any]] = [(socket.AF_INET, ("0.0.0.0", number))]
     if _has_ipv6():
         addresses.append((socket.AF_INET6, ("::", number, 0, 0)))
@@ -305,11 +305,10 @@ def _bind_unix(endpoint: Endpoint) -> Listener:
             if mode is not None:
                 os.chmod(path, mode)  # before listen(): nobody can have connected yet
         sock.listen(endpoint.get("backlog") or BACKLOG)
-    except OSError as exc:
+    except BaseException as exc:
         sock.close()
-        raise _cannot_listen(endpoint, exc) from exc
-    except BaseException:
-        sock.close()
+        if isinstance(exc, OSError) and not isinstance(exc, ListenError):
+            raise _cannot_listen(endpoint, exc) from None
         raise
     return Listener(sock, endpoint)
 
@@ -330,15 +329,15 @@ def _remove_stale(endpoint: Endpoint) -> None:
         except ConnectionRefusedError:
             os.unlink(path)
             return
-        except OSError as exc:
-            raise _cannot_listen(endpoint, exc) from exc
     raise ListenError(f"cannot listen on {endpoint.shown}: a server is listening there already")
 
 
 def _cannot_listen(endpoint: Endpoint, exc: OSError) -> ListenError:
     what = sentence(exc)
-    if exc.errno == errno.EADDRINUSE:
-        what = "the address is in use by another program; stop that, or choose another port"
+    if exc.errno == errno.EADDRINUSE and endpoint.kind == "unix":
+        what = "a server is listening there already"  # on an abstract name: it has no file
+    elif exc.errno == errno.EADDRINUSE:
+        what = "the address is in use; choose another port, or stop what listens there"
     elif exc.errno in (errno.EACCES, errno.EPERM) and endpoint.kind == "tcp":
         what = "permission denied; ports below 1024 need a privilege, choose a higher one"
     elif exc.errno == errno.ENOENT:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trews.poller import Poller
 
 from trews.poller import FAILED, READ, WRITE
+from trews.timers import clock_of
 
 logger = logging.getLogger("asyncio")
 
@@ -65,6 +66,7 @@ class StreamCore:
         "into",
         "loop",
         "mask",
+        "now",
         "offset",
         "paused",
         "poller",
@@ -87,6 +89,7 @@ class StreamCore:
         self.send: Callable[[Any], int] = sock.send
         self.poller = poller
         self.loop = loop
+        self.now = clock_of(loop).now
         self.face = face
         self.data_received: Callable[[bytes], None] = _nobody
         self.into = False  # a BufferedProtocol: recv_into its buffer
@@ -210,7 +213,7 @@ class StreamCore:
             return
         size = len(data)
         self.total_out += size
-        self.sent_at = self.poller.tick
+        self.sent_at = self.now()  # not `tick`, as code that ran long may write late: 40 ns
         if count != size:
             self.offset = count
             self.waiting = size - count

@@ -18,14 +18,14 @@ def test_a_missing_reset_is_noticed(monkeypatch, passes):
 
 @pytest.mark.parametrize("path", [path.name for path in PATHS])
 def test_a_second_on_close_is_noticed(monkeypatch, passes, path):
-    end = Connection._end
+    end = Connection._end_if_idle
 
     def twice(self):
         if not self._is_ended:
             self.on_close(self.reason)
         end(self)
 
-    monkeypatch.setattr(Connection, "_end", twice)
+    monkeypatch.setattr(Connection, "_end_if_idle", twice)
     assert not passes(f"on_close_comes_once_after_{path}")
 
 

@@ -13,6 +13,7 @@ from trews.testing.conformance.suite import (
     Recorder,
     check,
     closed,
+    fill,
     raised_by,
     until,
 )
@@ -49,6 +50,18 @@ async def bytes_are_counted(open_pair: OpenPair) -> None:
         client.close()
         await closed(server, client)
         assert client.bytes_out == server.bytes_in == 4 * MIB + 1
+
+
+@check
+async def what_was_sent_is_known_after_the_loss(open_pair: OpenPair) -> None:
+    async with open_pair(Recorder, Recorder) as (client, server):
+        server.pause_reading()
+        total = await fill(client)
+        before = client.bytes_out
+        assert 0 < before < total
+        server.abort()
+        await closed(client)
+        assert before <= client.bytes_out < total
 
 
 @check

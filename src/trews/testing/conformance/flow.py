@@ -77,6 +77,20 @@ async def limits_assigned_in_on_connect_take_effect(open_pair: OpenPair) -> None
 
 
 @check
+async def less_than_write_high_is_not_full(open_pair: OpenPair) -> None:
+    async with open_pair(_Measuring, _Counting, write_high=MIB) as (client, server):
+        server.pause_reading()
+        while client.written - client.bytes_out < 512 * KIB:
+            client.write(bytes(16 * KIB))
+            await asyncio.sleep(0)
+        await turns()
+        assert client.of("full") == []
+        server.resume_reading()
+        await until(lambda: server.bytes_in == client.written)
+        assert client.names == ["connect"]
+
+
+@check
 async def settings_may_be_keywords(open_pair: OpenPair) -> None:
     async with open_pair(_Measuring, _Counting, write_high=512 * KIB, write_low=100) as (client, server):
         server.pause_reading()
