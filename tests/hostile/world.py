@@ -217,9 +217,11 @@ class Run:
             return False
         if program.settings.get("half_close") or program.kind == "reader":
             return True
-        if program.finale == "stop" and program.kind == "handler":
-            return True  # in the middle of a message it waits for the rest
         actions = {action[0] for scripts in program.scripts.values() for script in scripts for action in script}
+        if program.finale == "stop" and (
+            program.kind == "handler" or "read" in actions | {step[0] for step in program.steps}
+        ):
+            return True  # who reads in the middle of a message waits for the rest
         return bool(actions & {"hang", "wait_closed", "pause", "close_write"})
 
     async def until(self, condition: Callable[[], bool], rounds: int = ROUNDS) -> None:
