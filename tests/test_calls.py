@@ -9,25 +9,12 @@ import functools
 import pytest
 
 import trews
-from tests.connection.recorder import Recorder, start
+from tests.connection.recorder import Recorder, oops, start
 from trews.testing import run, wire
 
 
 class Lines(Recorder):
     framer = b"\n"
-
-
-async def oops(*_):
-    raise ValueError("oops")
-
-
-async def later_oops(*_):
-    await asyncio.sleep(1)
-    raise ValueError("oops")
-
-
-def plain_oops(*_):
-    raise ValueError("oops")
 
 
 class TestSerialised:

@@ -1,7 +1,8 @@
-"""What the tests of connections share: one that notes its events, and a peer that takes what it likes."""
+"""What the tests of connections share: one that notes its events, callbacks that fail, a peer that is slow."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import trews
@@ -60,6 +61,19 @@ class Recorder(trews.Connection):
     def closes(self) -> list[trews.ConnectionClosed]:
         """What `on_close` was told; never more than one."""
         return [event[1] for event in self.events if event[0] == "close"]
+
+
+async def oops(*_: Any) -> None:
+    raise ValueError("oops")
+
+
+async def later_oops(*_: Any) -> None:
+    await asyncio.sleep(1)
+    raise ValueError("oops")
+
+
+def plain_oops(*_: Any) -> None:
+    raise ValueError("oops")
 
 
 class SlowPeer:

@@ -8,25 +8,12 @@ import logging
 import pytest
 
 import trews
-from tests.connection.recorder import Recorder, start
+from tests.connection.recorder import Recorder, later_oops, oops, plain_oops, start
 from trews.testing import VirtualLoop, run, wire
 
 
 class Lines(Recorder):
     framer = b"\n"
-
-
-async def oops(*_):
-    raise ValueError("oops")
-
-
-async def later_oops(*_):
-    await asyncio.sleep(1)
-    raise ValueError("oops")
-
-
-def plain_oops(*_):
-    raise ValueError("oops")
 
 
 CALLBACKS = [
