@@ -32,4 +32,4 @@ class Chat(trews.Connection):
 
 
 if __name__ == "__main__":
-    trews.serve(Chat, 4040)
+    trews.serve(Chat, "localhost:4040")

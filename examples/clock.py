@@ -29,4 +29,4 @@ class ClockServer(trews.Server):
 
 
 if __name__ == "__main__":
-    trews.serve(ClockServer(), 4040)
+    trews.serve(ClockServer(), "localhost:4040")

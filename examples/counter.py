@@ -22,4 +22,4 @@ class Counter(trews.Connection):
 
 
 if __name__ == "__main__":
-    trews.serve(Counter, 4040)
+    trews.serve(Counter, "localhost:4040")

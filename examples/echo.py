@@ -12,4 +12,4 @@ class Echo(trews.Connection):
 
 
 if __name__ == "__main__":
-    trews.serve(Echo, 4040)
+    trews.serve(Echo, "localhost:4040")

@@ -48,4 +48,4 @@ class GetMeServer(trews.Server):
 
 
 if __name__ == "__main__":
-    trews.serve(GetMeServer("."), 4040)
+    trews.serve(GetMeServer("."), "localhost:4040")

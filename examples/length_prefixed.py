@@ -45,4 +45,4 @@ if __name__ == "__main__":
     if words:
         print(trews.run(ask("localhost:4040", *words)))
     else:
-        trews.serve(LengthPrefixed, 4040)
+        trews.serve(LengthPrefixed, "localhost:4040")

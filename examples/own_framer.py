@@ -42,4 +42,4 @@ async def echo(conn):
 
 
 if __name__ == "__main__":
-    trews.serve(echo, 4040, framer=StxEtx())
+    trews.serve(echo, "localhost:4040", framer=StxEtx())

@@ -21,4 +21,4 @@ class QuoteServer(trews.Server):
 
 
 if __name__ == "__main__":
-    trews.serve(QuoteServer("An apple a day keeps the doctor away."), 4040)
+    trews.serve(QuoteServer("An apple a day keeps the doctor away."), "localhost:4040")

@@ -42,4 +42,4 @@ class Login(trews.Connection):
 
 
 if __name__ == "__main__":
-    trews.serve(Login, 4040)
+    trews.serve(Login, "localhost:4040")

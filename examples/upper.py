@@ -13,4 +13,4 @@ async def upper(conn):
 
 
 if __name__ == "__main__":
-    trews.serve(upper, 4040, framer=Line(encoding="utf-8"))
+    trews.serve(upper, "localhost:4040", framer=Line(encoding="utf-8"))

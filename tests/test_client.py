@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 
@@ -148,7 +149,7 @@ async def test_settings_are_of_this_end_only():
 AT_ONCE = [
     ("a bad endpoint", lambda: trews.connect("tcp:host:99999"), trews.EndpointError, "99999"),
     ("a slip", lambda: trews.connect(NAME, framr=1), TypeError, "did you mean 'framer'"),
-    ("a bad handler", lambda: trews.connect(NAME, 3), TypeError, "Connection subclass"),  # type: ignore[call-overload]  # that is what is shown
+    ("a bad handler", lambda: trews.connect(NAME, 3.5), TypeError, "Connection subclass"),  # type: ignore[call-overload]  # that is what is shown
     ("a bad value", lambda: trews.connect(NAME, max_message=-1), ValueError, "max_message"),
 ]
 
@@ -157,6 +158,33 @@ AT_ONCE = [
 def test_what_is_written_wrongly_is_refused_where_it_is_written(call, error, sentence):
     with pytest.raises(error, match=sentence):
         call()
+
+
+@pytest.mark.parametrize(
+    ("args", "settings"),
+    [
+        (("localhost", 4040), {}),
+        ((Echo, "localhost:4040"), {}),
+        ((Echo,), {}),
+        (("localhost",), {"port": 4040}),
+    ],
+)
+def test_a_call_that_is_mixed_up_is_shown_the_right_one(args, settings):
+    with pytest.raises(TypeError, match=r'trews\.connect\("localhost:4040", Echo\)'):
+        trews.connect(*args, **settings)
+
+
+AWAIT_IT = r"await it: conn = await trews\.connect\(\.\.\.\)"
+
+
+def test_what_is_not_awaited_says_so():
+    connecting: Any = trews.connect(NAME)
+    with pytest.raises(TypeError, match=AWAIT_IT):
+        with connecting:
+            pass
+    with pytest.raises(AttributeError, match=f"'send'; {AWAIT_IT}"):
+        connecting.send(b"hello")
+    assert not hasattr(connecting, "read")
 
 
 @virtually
@@ -252,3 +280,13 @@ def test_a_block_leaves_nothing_open_though_the_peer_says_nothing(loop_factory, 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             runner.run(main(silent.getsockname()[1]))
+
+
+@virtually
+async def test_connecting_in_memory_lets_the_server_accept():
+    async with Server(Echo).listen(f"{NAME}?backlog=2"):
+        connections = [await trews.connect(NAME) for _ in range(10)]
+        for connection in connections:
+            await connection.send(b"x")
+            assert await connection.read() == b"x"
+            connection.close()

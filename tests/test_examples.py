@@ -239,7 +239,7 @@ def test_an_example_that_is_run_serves_on_port_4040(path, monkeypatch):
     monkeypatch.setattr(sys, "argv", [str(path)])
     runpy.run_path(str(path), run_name="__main__")
     ((_, endpoints),) = served
-    assert endpoints == (4040,)
+    assert endpoints == ("localhost:4040",)
 
 
 # Port 4040 may be busy: the example as it stands, but for the port.

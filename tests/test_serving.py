@@ -73,9 +73,17 @@ def test_serve_runs_twice_in_one_process_on_one_port():
 
 
 def test_serve_leaves_the_signal_handlers_as_they_were():
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    served_once("tcp:127.0.0.1:0")
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    def own(*_):
+        raise AssertionError("no signal was sent")
+
+    before = [(name, signal.signal(name, own)) for name in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        served_once("tcp:127.0.0.1:0")
+        assert [signal.getsignal(name) for name, _ in before] == [own, own]
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGINT, signal.SIGTERM}
+    finally:
+        for name, handler in before:
+            signal.signal(name, handler)
 
 
 def test_serve_in_a_thread_sets_no_signal_handlers_and_is_stopped_from_outside():
@@ -111,8 +119,32 @@ def test_settings_beside_a_server_are_refused():
 def test_what_cannot_be_bound_is_raised_by_serve():
     with socket.create_server(("127.0.0.1", 0)) as busy, pytest.raises(trews.ListenError, match="in use"):
         trews.serve(Echo, f"tcp:127.0.0.1:{busy.getsockname()[1]}")
-    with pytest.raises(trews.Error, match="nothing to serve on"):
-        trews.serve(Echo)
+
+
+@pytest.mark.parametrize(
+    ("args", "settings"),
+    [
+        ((4040, Echo), {}),
+        (("localhost:4040", Echo), {}),
+        ((4040, Server(Echo)), {}),
+        ((Echo,), {}),
+        ((Server(Echo),), {}),
+        ((Echo,), {"host": "0.0.0.0", "port": 4040}),
+        ((Echo, "localhost"), {"port": 4040}),
+        ((Server(Echo), "localhost"), {"port": 4040}),
+    ],
+)
+def test_a_call_that_is_mixed_up_is_shown_the_right_one(args, settings):
+    with pytest.raises(TypeError, match=r'trews\.serve\(Echo, "localhost:4040"\)'):
+        trews.serve(*args, **settings)
+
+
+def test_a_server_that_listens_already_needs_no_endpoint():
+    class Stops(Server):
+        def on_start(self):
+            self.stop()
+
+    assert trews.serve(Stops(Echo).listen("tcp:127.0.0.1:0")) == Drained(0, 0)
 
 
 @pytest.mark.parametrize("exception", [OSError("no database"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])

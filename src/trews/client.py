@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from trews.connection import Connection
-from trews.endpoint import Endpoint
+from trews.endpoint import Endpoint, check_call
 from trews.errors import ConnectError, sentence
 from trews.handler import connection_class
 from trews.transport.attach import attach
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=Connection)
 
+_RIGHT = (
+    "trews.connect takes where to connect to, in one piece, then the handler if there is one: "
+    'trews.connect("localhost:4040", Echo)'
+)
+_AWAIT = "await it: conn = await trews.connect(...), or async with trews.connect(...) as conn"
+
 
 class Connecting(Generic[C]):
     """What `connect` returns: await it for the connection, or use it as `async with`, which closes it too."""
@@ -25,6 +31,16 @@ class Connecting(Generic[C]):
         self._endpoint = Endpoint.parse(endpoint)
         self._class = cls
         self._open_blocks: dict[asyncio.Task[Any] | None, list[C]] = {}
+
+    if not TYPE_CHECKING:  # type checkers find these mistakes by themselves
+
+        def __getattr__(self, name):
+            raise AttributeError(f"no connection has been made that could have {name!r}; {_AWAIT}")
+
+        def __enter__(self):
+            raise TypeError(_AWAIT)
+
+        def __exit__(self, *_): ...
 
     def __await__(self) -> Generator[Any, None, C]:
         return self._connect().__await__()
@@ -96,4 +112,5 @@ def connect(endpoint: Any, handler: Any = Connection, **settings: Any) -> Connec
         EndpointError, TypeError: at once, for a bad endpoint, handler or setting.
         ConnectError, ConnectTimedOut: when awaited.
     """
+    check_call(_RIGHT, handler, (endpoint,), settings)
     return Connecting(endpoint, connection_class(handler, settings))

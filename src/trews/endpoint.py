@@ -132,6 +132,18 @@ class Endpoint:
 _Tuples = tuple[str, int | str] | tuple[str, int | str, int, int]
 EndpointLike = Endpoint | int | str | _Tuples | os.PathLike[str] | os.PathLike[bytes]
 
+
+def check_call(right: str, handler: object, endpoints: tuple[object, ...], settings: Iterable[str]) -> None:
+    """Refuse a call in which handler and endpoints have changed places, or host and port stand apart (TypeError).
+
+    Args:
+        right: how it is called; the error's message.
+    """
+    is_swapped = isinstance(handler, Endpoint | int | str | tuple | os.PathLike) or any(map(callable, endpoints))
+    if is_swapped or not endpoints or not {"host", "port"}.isdisjoint(settings):
+        raise TypeError(right)
+
+
 # Greedy on purpose: with an unencoded "@", "/" or "&" in a password, rather mask too much.
 _SECRET = re.compile(r"((?::|%3A)(?:/|%2F){2}(?:(?!:|%3A|@|%40).)*(?::|%3A))(.+)(@|%40)", re.I | re.S)
 # Control characters, lone surrogates (a name that is not UTF-8) and the line separators of Unicode.

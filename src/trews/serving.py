@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from trews.endpoint import check_call
 from trews.loop import new_event_loop
 from trews.server import GRACE, Drained, Server, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_RIGHT = (
+    "trews.serve takes the handler, then where to listen: "
+    'trews.serve(Echo, "localhost:4040"), or trews.serve(Echo, 4040) for all interfaces'
+)
 
 
 def serve(handler: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) -> Drained:
@@ -22,7 +31,7 @@ def serve(handler: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) 
 
     Raises:
         RuntimeError: inside a running loop; use `await Server(...).serve()` there.
-        EndpointError, ListenError, TypeError: as `Server` and `listen`.
+        EndpointError, ListenError, TypeError: as `Server` and `listen`; TypeError with nowhere to listen, too.
     """
     try:
         asyncio.get_running_loop()
@@ -33,6 +42,8 @@ def serve(handler: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) 
             "trews.serve() blocks and a loop is running here already: "
             "use `await trews.Server(handler).listen(...).serve()`"
         )
+    bound = handler.endpoints if isinstance(handler, Server) else ()
+    check_call(_RIGHT, handler, (*endpoints, *bound), settings)
     if isinstance(handler, Server):
         if settings:
             raise TypeError(f"give the settings to {type(handler).__name__}(...): {', '.join(settings)}")
@@ -52,7 +63,6 @@ async def serve_until_signal(server: Server, grace: float = GRACE) -> Drained:
 
     Off the main thread no signal is looked at.
     """
-    loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     is_second = False
 
@@ -64,7 +74,7 @@ async def serve_until_signal(server: Server, grace: float = GRACE) -> Drained:
             task.cancel()  # on_start, which may wait for something that never comes
         is_second = True
 
-    undo = _handle_signals(loop, on_signal)
+    undo = handle_signals((signal.SIGINT, signal.SIGTERM), on_signal)
     try:
         return await server.serve()
     except asyncio.CancelledError:
@@ -75,15 +85,34 @@ async def serve_until_signal(server: Server, grace: float = GRACE) -> Drained:
         undo()
 
 
-def _handle_signals(loop: asyncio.AbstractEventLoop, on_signal: Any) -> Any:
-    """Have SIGINT and SIGTERM call `on_signal` on the loop; returns what undoes it."""
+def handle_signals(names: tuple[signal.Signals, ...], on_signal: Callable[[], object]) -> Callable[[], None]:
+    """Have signals call `on_signal` on the running loop; returns what puts back what was there before.
+
+    Off the main thread it does nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
-    names = (signal.SIGINT, signal.SIGTERM)
+    loop = asyncio.get_running_loop()
+    old = [(name, signal.getsignal(name)) for name in names]
     try:
         for name in names:
             loop.add_signal_handler(name, on_signal)
     except NotImplementedError:  # Windows
-        old = [(name, signal.signal(name, lambda *_: loop.call_soon_threadsafe(on_signal))) for name in names]
-        return lambda: [signal.signal(name, handler) for name, handler in old]
-    return lambda: [loop.remove_signal_handler(name) for name in names]
+        for name in names:
+            signal.signal(name, lambda *_: loop.call_soon_threadsafe(on_signal))
+        return lambda: _set_handlers(old)
+
+    def undo() -> None:
+        # asyncio puts Python's own handlers in between, and those must not get a signal.
+        signal.pthread_sigmask(signal.SIG_BLOCK, names)
+        for name in names:
+            loop.remove_signal_handler(name)
+        _set_handlers(old)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, names)
+
+    return undo
+
+
+def _set_handlers(handlers: list[tuple[signal.Signals, Any]]) -> None:
+    for name, handler in handlers:
+        signal.signal(name, handler or signal.SIG_DFL)  # None: one that was not set from Python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -75,3 +76,22 @@ def test_bad_input_to_the_process_is_the_same(trews_command):
     ended = trews_command("srve")
     assert (ended.returncode, ended.stdout) == (2, b"")
     assert ended.stderr == b"trews: there is no command 'srve'; did you mean 'serve'? (see `trews --help`)\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (signal.default_int_handler, signal.SIG_DFL),  # no traceback
+        (signal.SIG_IGN, signal.SIG_IGN),  # as shells start what runs in the background
+    ],
+)
+def test_ctrl_c_ends_the_program_as_any_other(before, after, monkeypatch, capsys):
+    signal.signal(signal.SIGINT, before)
+    monkeypatch.setattr(sys, "argv", ["trews", "--version"])
+    assert main() == 0
+    assert signal.getsignal(signal.SIGINT) == after
+
+
+def test_ctrl_c_stays_what_it_is_for_who_calls_it_with_arguments(capsys):
+    assert main(["--version"]) == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

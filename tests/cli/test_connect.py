@@ -207,6 +207,29 @@ def test_ctrl_c_on_a_terminal_says_goodbye_to_the_peer(on_terminal):
     assert ends == [b""]  # and no reset
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_ctrl_c_again_and_again_prints_no_traceback(start, count):
+    def greet(sock):
+        sock.sendall(b"ready")
+        to_the_end(sock)
+
+    with peer(greet) as endpoint:
+        process = start("connect", endpoint, stdin=subprocess.PIPE)
+        assert process.stdout.read(5) == b"ready"
+        for _ in range(count):
+            process.send_signal(signal.SIGINT)
+        assert process.wait(20) in ((130,) if count == 1 else (130, -signal.SIGINT))
+        assert process.stderr.read() in (b"", b"\n")
+
+
+def to_the_end(sock):
+    try:
+        while sock.recv(65536):
+            pass
+    except ConnectionResetError:  # it ended at once
+        pass
+
+
 def test_a_signal_while_the_peer_reads_nothing(start, fill):
     done = threading.Event()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 from contextlib import asynccontextmanager
@@ -326,6 +327,19 @@ def test_a_place_where_no_unix_socket_fits_is_no_obstacle(on_terminal, tmp_path,
     child.expect("Ctrl-C ends it")
     assert end(child) == 0
     assert os.listdir(deep) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_ctrl_c_again_and_again_leaves_nothing(start, monkeypatch, tmp_path, count):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = start("demo")
+    while b"Ctrl-C ends it" not in process.stdout.readline():
+        assert process.poll() is None
+    for _ in range(count):
+        process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert process.stderr.read() == b""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_sigterm_ends_it_as_well(start, monkeypatch):

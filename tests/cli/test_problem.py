@@ -22,10 +22,14 @@ def caught(source, filename):
         ("\n1/0", "ZeroDivisionError: division by zero (app.py:2)"),
         ("def broken(:", "SyntaxError: invalid syntax (app.py:1)"),
         ("raise ValueError('one\\ntwo')", "ValueError: one (app.py:1)"),
-        # Found in trews, to be mended in the user's code.
+        # Found in a library, or in trews, to be mended in the user's code.
         (
             "\n\nclass C(trews.Connection):\n    def on_conect(self): pass",
             "TypeError: C.on_conect would never be called; did you mean on_connect? (app.py:3)",
+        ),
+        (
+            "import json\njson.loads('')",
+            "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0) (app.py:2)",
         ),
     ],
 )

@@ -86,6 +86,9 @@ def to_the_end(sock):
     return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
+STOPPING = "stopping, 1 connection open (Ctrl-C again ends them at once)\n"
+
+
 def ended(process):
     """How it ended: status and all of its output."""
     out, err = process.communicate(timeout=30)
@@ -157,7 +160,7 @@ def test_ctrl_c_drains(start, listening, app):
         assert sock.recv(100) == b"got one\r\n"
         process.send_signal(signal.SIGINT)
         assert to_the_end(sock) == b"bye\r\n"
-    assert ended(process) == (0, "stopped; connections closed: 1, aborted: 0\n", "")
+    assert ended(process) == (0, f"{STOPPING}stopped; connections closed: 1, aborted: 0\n", "")
 
 
 def test_a_second_ctrl_c_ends_it_at_once(start, listening, app):
@@ -167,7 +170,40 @@ def test_a_second_ctrl_c_ends_it_at_once(start, listening, app):
         process.send_signal(signal.SIGINT)
         assert sock.recv(100) == b"stopping"
         process.send_signal(signal.SIGINT)
-        assert ended(process) == (0, "stopped; connections closed: 0, aborted: 1\n", "")
+        assert ended(process) == (0, f"{STOPPING}stopped; connections closed: 0, aborted: 1\n", "")
+
+
+def test_at_the_first_ctrl_c_it_says_how_many_are_connected(start, listening, app):
+    process = start("serve", "app_to_serve:Stubborn", "0", "--grace", "1000")
+    endpoint = listening(process)[0]
+    with connected(endpoint) as one, connected(endpoint) as other:
+        assert (one.recv(100), other.recv(100)) == (b"hello", b"hello")
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == b"stopping, 2 connections open (Ctrl-C again ends them at once)\n"
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == (0, "stopped; connections closed: 0, aborted: 2\n", "")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("name", ["Echo", "Stubborn"])
+def test_ctrl_c_again_and_again_prints_no_traceback(start, listening, app, name, count):
+    process = start("serve", f"app_to_serve:{name}", "0", "--grace", "0.2")
+    with connected(*listening(process)) as sock:
+        sock.sendall(b"hello")
+        assert sock.recv(100) == b"hello"
+        for _ in range(count):
+            process.send_signal(signal.SIGINT)
+        status, _, err = ended(process)
+    assert err == ""
+    assert status in ((0,) if count == 1 else (0, -signal.SIGINT))
+
+
+def test_ctrl_c_while_the_module_is_imported(start, tmp_path):
+    (tmp_path / "waits.py").write_text("print('importing', flush=True)\nimport signal\nsignal.pause()\n")
+    process = start("serve", f"{tmp_path}/waits.py:Echo", "0")
+    assert process.stdout.readline() == b"importing\n"
+    process.send_signal(signal.SIGINT)
+    assert ended(process) == (-signal.SIGINT, "", "")
 
 
 def test_no_grace(start, listening, app):
@@ -175,7 +211,7 @@ def test_no_grace(start, listening, app):
     with connected(*listening(process)) as sock:
         assert sock.recv(100) == b"hello"
         process.terminate()
-        assert ended(process) == (0, "stopped; connections closed: 0, aborted: 1\n", "")
+        assert ended(process) == (0, f"{STOPPING}stopped; connections closed: 0, aborted: 1\n", "")
 
 
 def test_a_server_that_cannot_start_says_why_in_one_line(trews_command, app):

@@ -22,6 +22,8 @@ class Echo(trews.Connection):
 
 async def handler(conn): pass
 def plain(conn): pass
+async def asking(conn): yield
+def giving(conn): yield
 def wrap(fn):
     @functools.wraps(fn)
     def wrapper(conn): return fn(conn)
@@ -52,6 +54,7 @@ def app(tmp_path, monkeypatch):
     Path("json.py").write_text("import trews\nclass Echo(trews.Connection): pass\n")
     Path("fails.py").write_text("\nimport trews\nraise ValueError('no database')\n")
     Path("needs.py").write_text("import nothing_of_that_name\n")
+    Path("serves.py").write_text("import trews\ntrews.serve(trews.Connection, 'localhost:0')\n")
     Path("exits.py").write_text("import sys\nsys.exit(3)\n")
     Path("syntax.py").write_text("def broken(:\n")
     yield
@@ -111,7 +114,11 @@ def test_a_file_is_the_module_of_its_classes():
         ("syntax.py:X", "cannot import 'syntax.py': SyntaxError: invalid syntax (syntax.py:1)"),
         ("exits:X", "cannot import 'exits': SystemExit: 3 (exits.py:2)"),
         ("needs:X", "cannot import 'needs': ModuleNotFoundError: No module named 'nothing_of_that_name' (needs.py:1)"),
+        ("serves:X", "cannot import 'serves': RuntimeError: it serves when it is imported; put trews.serve"),
+        ("serves.py:X", 'under `if __name__ == "__main__":` (serves.py:2)'),
         ("app:plain", "app:plain cannot be served: it is a function without `async`, not"),
+        ("app:asking", "app:asking cannot be served: it is a function with `yield`, not"),
+        ("app:giving", "app:giving cannot be served: it is a function with `yield`, not"),
         ("app:number", "app:number cannot be served: it is of type int, not"),
         ("app:Callable", "app:Callable cannot be served: it is a class of another kind, not"),
         ("app:trews", "app:trews cannot be served: it is of type module, not"),
@@ -124,6 +131,11 @@ def test_what_cannot_is_refused_in_one_line(text, expected):
     assert expected in caught.value.message
     assert "\n" not in caught.value.message
     assert caught.value.status == 2
+
+
+def test_a_name_that_is_not_there_brings_up_no_private_one():
+    with pytest.raises(Problem, match=r"app:Echo has no 'module'$"):
+        target.load("app:Echo.module")
 
 
 def test_a_server_is_returned_as_it_is():

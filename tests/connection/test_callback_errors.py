@@ -78,7 +78,8 @@ class TestErrors:
 
     def test_a_handler_functions_error(self, caplog):
         with wire(later_oops) as w:
-            w.advance(1)
+            with pytest.raises(ValueError, match="oops"):
+                w.advance(1)
             assert type(w.reason) is trews.Aborted
             assert isinstance(w.reason.__cause__, ValueError)
             assert w.was_reset
@@ -89,7 +90,7 @@ class TestErrors:
             def on_read(self, message):
                 raise ValueError("oops")
 
-        with wire(Quiet) as w:
+        with wire(Quiet) as w, pytest.raises(ValueError, match="oops"):
             w.feed(b"1")
         (record,) = caplog.records
         assert record.levelno == logging.ERROR

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 import trews
 from trews import Connection
 from trews.framing import Line
@@ -54,6 +56,39 @@ def test_settings_are_for_both_and_functions_are_handlers():
         async with pair(Connection, upper, framer=Line(encoding="utf-8")) as (one, _):
             await one.send("hi")
             assert await one.read() == "HI"
+
+    run(main())
+
+
+def test_the_first_is_on_the_server_if_there_is_one():
+    class Room(trews.Server):
+        def on_error(self, connection, exc):
+            self.told = connection, exc
+
+    class Guest(Connection):
+        def on_read(self, message):
+            raise ZeroDivisionError
+
+    async def main():
+        room = Room(Guest, framer=Line(), max_message=5)
+        async with pair(Guest, server=room) as (one, other):
+            assert (one.server, other.server) == (room, None)
+            assert list(room.connections) == [one]
+            assert (one.max_message, other.max_message) == (5, Connection.max_message)
+            room.broadcast(b"news")
+            assert await other.read() == b"news\r\n"
+            other.write(b"x\n")
+            await one.wait_closed()
+            assert room.told[0] is one
+            assert isinstance(room.told[1], ZeroDivisionError)
+        async with pair(Guest, server=room) as (one, other):
+            other.write(b"abcdef")
+            await one.wait_closed()
+            assert isinstance(one.reason, trews.MessageTooLong)
+        assert len(room.connections) == 0
+        with pytest.raises(TypeError, match=r"server= takes a trews.Server, made with its handler, not "):
+            async with pair(Guest, server=Room):
+                pass
 
     run(main())
 

@@ -60,12 +60,89 @@ def test_feeding_a_connection_that_does_not_read_says_so():
             w.feed(bytes(5000))
 
 
+@pytest.mark.parametrize("data", [bytearray(b"abc"), memoryview(b"abc")])
+def test_bytes_of_all_kinds_may_be_fed(data):
+    with wire(Noting) as w:
+        assert w.feed(data, chunk=2).connection.reads == [b"ab", b"c"]
+
+
+@pytest.mark.parametrize(("data", "name"), [("text", "str"), (3, "int"), (None, "NoneType"), ([b"x"], "list")])
+def test_feeding_what_is_not_bytes_says_so(data, name):
+    with wire(Noting) as w:
+        with pytest.raises(TypeError, match=rf"^feed\(\) takes bytes, bytearray or memoryview, not {name}"):
+            w.feed(data)
+        assert w.feed(b"x").connection.reads == [b"x"]
+
+
+@pytest.mark.parametrize("end", ["eof", "reset", "end"])
+def test_feeding_after_the_end_was_fed_says_so(end):
+    with wire(Noting, half_close=True) as w:
+        getattr(w, end)()
+        with pytest.raises(trews.Error, match=r"^the peer sends no more after its eof\(\), reset\(\) or end\(\)$"):
+            w.feed(b"x")
+        assert w.connection.reads == []
+
+
+@pytest.mark.parametrize(
+    ("handler", "says"),
+    [
+        (5, "a handler is a Connection subclass or an async function of a connection, not 5"),
+        (None, "not None"),
+        (Noting(), "give the class Noting, not an instance"),
+        (dict, "dict is not a subclass of trews.Connection"),
+        (trews.Server(Noting), "a handler is a Connection subclass"),
+        (lambda: None, "is called with one argument, the connection"),
+    ],
+)
+def test_what_is_no_handler_is_refused_in_a_sentence(handler, says):
+    with pytest.raises(TypeError, match=says):
+        wire(handler)
+
+
+@pytest.mark.parametrize("server", [trews.Server, "memory:a", Noting])
+def test_what_is_no_server_is_refused_in_a_sentence(server):
+    with pytest.raises(TypeError, match=r"^server= takes a trews.Server, made with its handler, not "):
+        wire(Noting, server=server)
+
+
 def test_settings_and_server_are_as_with_a_server():
     server = trews.Server(Noting)
     with wire(Noting, framer=Line(), server=server) as w:
         assert w.feed(b"a\nb").connection.reads == [b"a"]
         assert w.connection.server is server
         assert list(server.connections) == [w.connection]
+
+
+async def listens(conn):
+    async for message in conn:
+        conn.server.heard.append(message)
+
+
+@pytest.mark.parametrize("handler", [Noting, listens])
+def test_the_settings_of_the_server_apply(handler):
+    class Room(trews.Server):
+        def __init__(self):
+            super().__init__(handler, framer=Line(), max_message=4, idle_timeout=30)
+            self.heard = []
+
+    with wire(handler, server=Room()) as w:
+        w.feed(b"abcd\n").advance(29)
+        assert w.connection.server.heard == ([b"abcd"] if handler is listens else [])
+        assert not w.closed
+        w.feed(b"abcde")
+        assert isinstance(w.reason, trews.MessageTooLong)
+    with wire(handler, server=Room(), max_message=5) as w:
+        w.feed(b"abcde\n").advance(31)
+        assert isinstance(w.reason, trews.IdleTooLong)
+
+
+def test_a_server_of_something_else_lends_no_settings():
+    class Other(Noting):
+        pass
+
+    with wire(Noting, server=trews.Server(Other, framer=1)) as w:
+        assert type(w.connection) is Noting
+        assert w.feed(b"abc").connection.reads == [b"abc"]
 
 
 def test_the_end_reaches_the_connection_and_its_answer_the_test():
@@ -185,3 +262,155 @@ def test_ending_it_tells_the_connection():
     w.end()
     w.end()
     assert reasons == [trews.Aborted]
+
+
+# -- errors of the code under test
+
+
+class Failing(Connection):
+    """Fails where it is told to."""
+
+    where = "on_read"
+    framer = Line(encoding="ascii")
+
+    def fail(self, where):
+        if self.where == where:
+            raise ZeroDivisionError(where)
+
+    def on_connect(self):
+        self.fail("on_connect")
+
+    def on_read(self, message):
+        self.fail("on_read")
+        if message == "spawn":
+            self.spawn(self.later("spawned"))
+
+    async def on_eof(self):
+        await self.later("on_eof")
+
+    async def later(self, where):
+        await asyncio.sleep(1)
+        self.fail(where)
+
+    def on_close(self, reason):
+        self.fail("on_close")
+
+
+def failing(where):
+    return wire(type("Failing", (Failing,), {"where": where}))
+
+
+@pytest.mark.parametrize(
+    ("call", "args"),
+    [("feed", [b"x"]), ("advance", [1]), *((name, []) for name in ("sent", "eof", "reset", "unclog", "settle", "end"))],
+)
+def test_an_error_of_a_callback_is_raised_by_the_next_call_whichever_it_is(call, args):
+    w = failing("on_connect")
+    assert isinstance(w.error, ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError, match=r"^on_connect$") as caught:
+        getattr(w, call)(*args)
+    assert caught.value is w.error
+    assert "fail" in [entry.name for entry in caught.traceback]
+    assert w.was_reset
+    assert isinstance(w.reason, trews.Aborted)
+    w.end()  # it is raised once
+
+
+@pytest.mark.parametrize(
+    ("where", "last"),
+    [
+        ("on_read", lambda w: w.feed(b"a\nb\n")),
+        ("on_eof", lambda w: w.eof().advance(1)),
+        ("spawned", lambda w: w.feed(b"spawn\n").advance(1)),
+        ("on_close", lambda w: w.reset()),
+        ("on_close", lambda w: w.end()),
+    ],
+)
+def test_errors_of_all_of_its_code_are_raised(where, last):
+    with failing(where) as w:
+        assert w.error is None
+        with pytest.raises(ZeroDivisionError, match=f"^{where}$"):
+            last(w)
+
+
+def test_feeding_stops_where_it_failed():
+    with failing("on_read") as w:
+        with pytest.raises(ZeroDivisionError):
+            w.feed(b"a\nb\n" * 1000, chunk=1)
+        assert w.connection.bytes_in == 2
+
+
+def test_the_end_of_the_block_raises_it_unless_the_block_failed():
+    with pytest.raises(ZeroDivisionError, match="on_connect"), failing("on_connect"):
+        pass
+    with pytest.raises(KeyError), failing("on_connect"):
+        raise KeyError
+
+
+def test_a_handler_that_fails_is_told():
+    async def handler(conn):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(conn.read())
+            raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup) as caught:
+        wire(handler).settle()
+    assert isinstance(caught.value.exceptions[0], ZeroDivisionError)
+
+
+@pytest.mark.parametrize("exc", [SystemExit, KeyboardInterrupt])
+def test_what_ends_the_program_is_raised_once(exc):
+    async def handler(conn):
+        raise exc
+
+    with pytest.raises(exc):
+        wire(handler)
+
+    async def later(conn):
+        await conn.read()
+        raise exc
+
+    with wire(later) as w:
+        with pytest.raises(exc):
+            w.feed(b"x")
+        assert w.sent() == b""
+
+
+def test_the_peers_faults_are_no_errors_of_the_code():
+    async def reads(conn):
+        await conn.read()
+
+    with wire(reads, framer=4) as w:
+        w.feed(b"abc").eof()
+        assert w.error is None
+        assert w.closed
+
+
+@pytest.mark.parametrize("is_rebound", [False, True])
+def test_a_class_with_its_own_on_error_sees_to_it_itself(is_rebound):
+    class Own(Failing):
+        def __init__(self):
+            self.told = []
+            if is_rebound:
+                self.on_error = self.told.append
+
+    if not is_rebound:
+        Own.on_error = lambda self, exc: self.told.append(exc)
+    with wire(Own) as w:
+        w.feed(b"a\n")
+        assert w.connection.told == [w.error]
+        assert isinstance(w.error, ZeroDivisionError)
+        assert w.was_reset
+
+
+def test_a_server_with_its_own_on_error_sees_to_it_itself():
+    class Room(trews.Server):
+        def on_error(self, connection, exc):
+            self.told = connection, exc
+
+    server = Room(Failing)
+    with wire(Failing, server=server) as w:
+        w.feed(b"a\n")
+        assert server.told == (w.connection, w.error)
+    with wire(Failing, server=trews.Server(Failing)) as w, pytest.raises(ZeroDivisionError):
+        w.feed(b"a\n")

@@ -5,6 +5,7 @@ Whatever is wrong with what was typed comes out as one line on stderr and exit s
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 
@@ -53,6 +54,10 @@ def commands(ctx: click.Context) -> None:
 
 def main(args: list[str] | None = None) -> int:
     """Run the command with these arguments (those of the process by default); returns its exit status."""
+    if args is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Commands that wait take Ctrl-C themselves. Everywhere else, down to the end of Python, it ends the process
+        # like any other program, without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         status = commands.main(args, prog_name="trews", standalone_mode=False)
     except click.Abort:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +15,10 @@ from trews.cli.problem import Problem
 from trews.cli.terminal import Input, Output
 from trews.endpoint import Endpoint
 from trews.errors import sentence
+from trews.serving import handle_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 LAST_WORDS = 1.0  # seconds that what is still to be sent gets after Ctrl-C
 
@@ -29,7 +35,20 @@ def command(endpoint: str, trace: bool) -> None:
     parsed = Endpoint.parse(endpoint)
     if trace:
         debugging.start_tracing()
-    trews.run(converse(parsed, Input(sys.stdin), Output(sys.stdout)))
+    try:
+        trews.run(until_ctrl_c(converse(parsed, Input(sys.stdin), Output(sys.stdout))))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+async def until_ctrl_c(conversation: Coroutine[Any, Any, None]) -> None:
+    """Cancel it at Ctrl-C; another one cancels its goodbye, too."""
+    task = asyncio.create_task(conversation)
+    undo = handle_signals((signal.SIGINT,), task.cancel)
+    try:
+        await task
+    finally:
+        undo()
 
 
 async def converse(endpoint: Endpoint, source: Input, sink: Output) -> None:

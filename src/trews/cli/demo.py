@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import unicodedata
@@ -146,6 +147,7 @@ def command() -> None:
             ways.append(f"{this_command()} connect {shlex.quote(str(unix))}")
         except trews.ListenError as exc:  # a long TMPDIR
             click.echo(f"(no Unix socket: {exc})")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as soon as the chat has ended: nothing is left lying about
         run(server, GRACE, lambda: invite(ways))
     click.echo("stopped, and everybody was told goodbye")
 

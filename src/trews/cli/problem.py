@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 import traceback
 
 import click
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LIBRARIES = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "purelib", "platlib"))
 
 
 class Problem(click.ClickException):
@@ -29,8 +31,9 @@ def in_one_line(exc: BaseException) -> str:
         return f"{type(exc).__name__}: {exc.msg} ({_shown(exc.filename)}:{exc.lineno})"
     text = "".join(traceback.format_exception_only(exc)).strip().partition("\n")[0]
     frames = traceback.extract_tb(exc.__traceback__)
-    # What a class or call of the user's is refused for is found inside trews, and to be mended outside.
-    own = [frame for frame in frames if not frame.filename.startswith((PACKAGE, "<frozen"))]
+    # What a class or call of the user's is refused for is found inside trews or a library, to be mended outside.
+    outside = [frame for frame in frames if not frame.filename.startswith((PACKAGE, "<frozen"))]
+    own = [frame for frame in outside if not frame.filename.startswith(LIBRARIES)] or outside
     return f"{text} ({_shown(own[-1].filename)}:{own[-1].lineno})" if own else text
 
 

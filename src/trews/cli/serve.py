@@ -12,8 +12,10 @@ import trews
 from trews import debugging
 from trews.cli import arguments, target
 from trews.cli.problem import Problem, in_one_line
+from trews.server import GRACE
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 
@@ -41,6 +43,7 @@ def command(thing: str, endpoints: tuple[str, ...], assignments: tuple[str, ...]
     if not parsed and not server.endpoints:
         raise Problem("say where to listen: a port such as 4040, tcp:HOST:PORT, or unix:PATH")
     server.listen(*parsed)
+    tell_stop(server)
     if trace:
         debugging.start_tracing()
     drained = run(server, seconds, lambda: announce(server))
@@ -52,6 +55,20 @@ def announce(server: trews.Server) -> None:
     """Say where it can be reached; IPv4 and IPv6 of one endpoint are one line."""
     for endpoint in dict.fromkeys(endpoint.shown for endpoint in server.endpoints):
         print(f"listening on {endpoint}", flush=True)
+
+
+def tell_stop(server: trews.Server) -> None:
+    """Have it said when the server begins to stop, if anybody is connected then."""
+    stop = server.stop
+
+    def stop_aloud(grace: float = GRACE) -> asyncio.Future[trews.Drained]:
+        server.stop = stop  # type: ignore[method-assign]
+        if count := len(server.connections):
+            what = "1 connection" if count == 1 else f"{count} connections"
+            print(f"stopping, {what} open (Ctrl-C again ends them at once)", flush=True)
+        return stop(grace)
+
+    server.stop = stop_aloud  # type: ignore[method-assign]
 
 
 def run(server: trews.Server, grace: float, announce: Callable[[], None]) -> trews.Drained:

@@ -7,15 +7,18 @@ import importlib.util
 import inspect
 import os
 import sys
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import trews
 from trews.cli.problem import Problem, in_one_line
 from trews.connection import Connection
 from trews.server import Server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 EXPECTED = "a Connection subclass, an async function of a connection, or a Server"
@@ -40,7 +43,7 @@ def load(text: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
-            near = get_close_matches(part, dir(found), 1)
+            near = get_close_matches(part, [known for known in dir(found) if not known.startswith("_")], 1)
             raise Problem(f"{owner} has no {part!r}" + (f"; did you mean {near[0]!r}?" if near else "")) from None
         owner = f"{owner}:{part}"
     _check(text, found)
@@ -60,7 +63,8 @@ def _import_file(path: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
+        with _no_serving():
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as exc:
         raise Problem(f"cannot import {path!r}: {in_one_line(exc)}") from exc
     return module
@@ -69,7 +73,8 @@ def _import_file(path: str) -> ModuleType:
 def _import_module(name: str) -> ModuleType:
     _look_in(os.getcwd())
     try:
-        return importlib.import_module(name)
+        with _no_serving():
+            return importlib.import_module(name)
     except ModuleNotFoundError as exc:
         if exc.name is not None and f"{name}.".startswith(f"{exc.name}."):
             raise Problem(
@@ -78,6 +83,21 @@ def _import_module(name: str) -> ModuleType:
         raise Problem(f"cannot import {name!r}: {in_one_line(exc)}") from exc
     except (Exception, SystemExit) as exc:
         raise Problem(f"cannot import {name!r}: {in_one_line(exc)}") from exc
+
+
+@contextmanager
+def _no_serving() -> Iterator[None]:
+    """A module that is imported must not serve by itself: it would for as long as it likes, and without a word."""
+
+    def serve(*args: Any, **kwargs: Any) -> NoReturn:
+        raise RuntimeError('it serves when it is imported; put trews.serve(...) under `if __name__ == "__main__":`')
+
+    original = trews.serve
+    trews.serve = serve
+    try:
+        yield
+    finally:
+        trews.serve = original
 
 
 def _look_in(directory: str) -> None:
@@ -96,6 +116,8 @@ def _check(text: str, thing: Any) -> None:
     what = f"of type {type(thing).__name__}"
     if isinstance(thing, type):
         what = "a class of another kind"
+    elif inspect.isgeneratorfunction(thing) or inspect.isasyncgenfunction(thing):
+        what = "a function with `yield`"
     elif inspect.isroutine(thing):
         what = "a function without `async`"
     raise Problem(f"{text} cannot be served: it is {what}, not {EXPECTED}")

@@ -7,7 +7,7 @@
     no_leaks        fails if a socket, task or timer stays behind
     conformance     what every stream transport must do
 
-Nothing in trews imports this; import it in tests.
+Nothing in trews imports this, `import trews` neither: `from trews.testing import wire` in tests.
 """
 
 from trews.testing.clock import VirtualLoop, run

@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from trews.connection import Connection
-from trews.handler import connection_class
+from trews.testing.wire import make_connection
 from trews.transport.attach import attach
 from trews.transport.memory import CAPACITY, MemorySocket, memory_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from trews.server import Server
 
 
 class Link:
@@ -60,6 +62,7 @@ async def pair(
     a: Any = Connection,
     b: Any = Connection,
     *,
+    server: Server | None = None,
     chunk: int | None = None,
     capacity: int = CAPACITY,
     **settings: Any,
@@ -68,12 +71,16 @@ async def pair(
 
     Args:
         a, b: a `Connection` subclass, or an async function of a connection.
+        server: becomes `a.server`, as for `wire`; `b` is its client.
         chunk: as `Link.chunk`.
         capacity: bytes under way each way before the sender must wait.
         settings: settings of both.
+
+    Raises:
+        TypeError: an unknown handler, setting or server.
     """
     loop = asyncio.get_running_loop()
-    one, other = connection_class(a, settings)(), connection_class(b, settings)()
+    one, other = make_connection(a, settings, server), make_connection(b, settings, None)
     ends = memory_pair(loop, "pair", capacity)
     link = Link(one, other, ends)
     link.chunk = chunk

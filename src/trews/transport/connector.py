@@ -41,7 +41,9 @@ async def open_stream(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tu
             if endpoint.kind == "unix":
                 return await _open_unix(endpoint, loop)
             if endpoint.kind == "memory":
-                return _open_memory(endpoint, loop), None
+                sock = _open_memory(endpoint, loop)
+                await asyncio.sleep(0)  # the server accepts, as another program would meanwhile
+                return sock, None
     except TimeoutError:
         attempts.append((endpoint.shown, f"no answer within {timeout:g} s"))
         raise ConnectTimedOut(endpoint.shown, attempts) from None

@@ -10,10 +10,10 @@ import contextvars
 import errno
 import os
 import socket
-import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from trews.errors import ListenError
+from trews.errors import ConnectError, ListenError
 from trews.poller import READ, WRITE
 from trews.timers import clock_of
 
@@ -97,7 +97,13 @@ class MemorySocket:
         return count
 
     def sendmsg(self, pieces: Iterable[Any]) -> int:
-        return self.send(b"".join(pieces))
+        # One by one: joined, all that waits would be copied for each bit that there is room for.
+        count = 0
+        for piece in pieces:
+            if count and not self._room():
+                break
+            count += self.send(piece)
+        return count
 
     def shutdown(self, how: int) -> None:
         self._is_shut = True
@@ -187,9 +193,13 @@ def memory_pair(
     return one, other
 
 
-_listeners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, MemoryListener]] = (
-    weakref.WeakKeyDictionary()
-)
+def _names(loop: asyncio.AbstractEventLoop) -> dict[str, MemoryListener]:
+    """The listeners of a loop, by name."""
+    # On the loop, not in a table: a listener refers to its loop, and a table would keep both for ever.
+    names: dict[str, MemoryListener] | None = getattr(loop, "_trews_names", None)
+    if names is None:
+        names = loop._trews_names = {}  # type: ignore[attr-defined]
+    return names
 
 
 class MemoryListener:
@@ -197,7 +207,7 @@ class MemoryListener:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
-        self._waiting: list[MemorySocket] = []
+        self._waiting: deque[MemorySocket] = deque()
         self._accept: Callable[[Any, Any], None] | None = None
         self._has_room: Callable[[], bool] = lambda: True
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -211,7 +221,7 @@ class MemoryListener:
         has_room: Callable[[], bool],
     ) -> None:
         """Take connections from now on: `accept(socket, address)` for each, while `has_room()`."""
-        names = _listeners.setdefault(loop, {})
+        names = _names(loop)
         if self.endpoint.path in names:
             raise ListenError(f"cannot listen on {self.endpoint}: a server of this loop has that name already")
         names[self.endpoint.path] = self
@@ -227,11 +237,19 @@ class MemoryListener:
         self.take_all()
 
     def connect(self) -> MemorySocket:
-        """A client's end; the server gets the other in the next turn."""
-        if self._loop is None or len(self._waiting) >= (self.endpoint.get("backlog") or BACKLOG):
-            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-        # Both ends must not carry the client's context into the server.
-        ours, theirs = self._context.run(memory_pair, self._loop, f"memory:{self.endpoint.path}")
+        """A client's end; the server gets the other in the next turn.
+
+        Raises:
+            ConnectError: the backlog is full, or the listener closed.
+        """
+        name, waiting = f"memory:{self.endpoint.path}", len(self._waiting)
+        if self._loop is None:
+            raise ConnectError(name, [(name, "the server listens no more")])
+        if waiting >= (self.endpoint.get("backlog") or BACKLOG):
+            reason = f"the server's backlog is full: {waiting} connections wait for it to accept them"
+            raise ConnectError(name, [(name, reason)])
+        # Both ends must not carry the client's context into the server. (A copy: that of `take_all` may be entered.)
+        ours, theirs = self._context.copy().run(memory_pair, self._loop, name)
         self._waiting.append(ours)
         self._loop.call_soon(self.take_all, context=self._context)
         return theirs
@@ -241,12 +259,12 @@ class MemoryListener:
         while self._waiting and not self._is_paused and self._accept is not None:
             if not self._has_room():
                 return
-            self._accept(self._waiting.pop(0), None)
+            self._accept(self._waiting.popleft(), None)
 
     def close(self) -> None:
         """Give up the name; who waits is refused."""
         if self._loop is not None:
-            _listeners.get(self._loop, {}).pop(self.endpoint.path, None)
+            _names(self._loop).pop(self.endpoint.path, None)
         self._loop = self._accept = None
         for sock in self._waiting:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"")
@@ -256,4 +274,4 @@ class MemoryListener:
 
 def find_listener(loop: asyncio.AbstractEventLoop, name: str) -> MemoryListener | None:
     """The listener of that name on that loop."""
-    return _listeners.get(loop, {}).get(name)
+    return _names(loop).get(name)
