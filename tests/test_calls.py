@@ -461,3 +461,23 @@ class TestUsersFramers:
         assert [type(exc) for exc in w.connection.errors] in ([TypeError], [ValueError])
         assert w.connection.names[-1] == "close"
         assert w.was_reset
+
+
+class TestSpawned:
+    def test_thousands_that_end_at_once_do_not_hand_out_thousands_of_turns(self, monkeypatch):
+        class Spawning(Lines):
+            framer = 1
+            read_high = 1 << 20
+
+            def on_read(self, message):
+                super().on_read(message)
+                self.spawn(asyncio.sleep(1))
+                self._loop._poller.tick += 0.001  # so that a turn is about ten messages
+
+        w = wire(Spawning).feed(b"x" * 1000)
+        assert len(w.connection.messages) == 1000
+        pumps = []
+        pump = Spawning._pump
+        monkeypatch.setattr(Spawning, "_pump", lambda self: (pumps.append(1), pump(self)))
+        w.advance(5)
+        assert len(pumps) < 10

@@ -185,6 +185,13 @@ def test_what_is_not_awaited_says_so():
     with pytest.raises(AttributeError, match=f"'send'; {AWAIT_IT}"):
         connecting.send(b"hello")
     assert not hasattr(connecting, "read")
+    with pytest.raises(TypeError, match=AWAIT_IT):
+        aiter(connecting)
+
+
+def test_the_time_for_connecting_is_in_the_endpoint():
+    with pytest.raises(TypeError, match=r"localhost:4040\?timeout=3"):
+        trews.connect(NAME, timeout=3)
 
 
 @virtually

@@ -478,3 +478,13 @@ async def test_broadcast_passes_over_who_has_said_its_goodbye():
             server.broadcast(b"news")
             assert await other.read() == b"news"
             assert await quiet.read_all() == b""
+
+
+def test_connections_are_not_to_be_assigned():
+    class Chat(Server):
+        def __init__(self):
+            super().__init__(trews.Connection)
+            self.connections = []
+
+    with pytest.raises(AttributeError):
+        Chat()

@@ -130,6 +130,7 @@ def test_what_cannot_be_bound_is_raised_by_serve():
         ((Echo,), {}),
         ((Server(Echo),), {}),
         ((Echo,), {"host": "0.0.0.0", "port": 4040}),
+        ((Echo, "localhost", 4040), {}),
         ((Echo, "localhost"), {"port": 4040}),
         ((Server(Echo), "localhost"), {"port": 4040}),
     ],
@@ -354,3 +355,11 @@ trews.run(main())
     )
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("grace", ["x", None, True, -1, float("nan"), float("inf")])
+def test_a_grace_that_cannot_be_is_refused_before_anything_is_bound(grace):
+    with pytest.raises((TypeError, ValueError), match="grace is a number of seconds"):
+        trews.serve(trews.Connection, "memory:grace", grace=grace)
+    with pytest.raises((TypeError, ValueError), match="grace is a number of seconds"):
+        trews.Server(trews.Connection).stop(grace)

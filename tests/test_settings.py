@@ -443,3 +443,37 @@ def test_is_slip(name, is_one):
 )
 def test_is_near(name, is_one):
     assert is_near(name, "framer") is is_one
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("idle_timeout", "3", "idle_timeout is a number of seconds or None, not '3'"),
+        ("message_timeout", "3", "message_timeout is a number of seconds or None, not '3'"),
+        ("close_timeout", "3", "close_timeout is a number of seconds or None, not '3'"),
+        ("max_message", "9", "max_message is a number of bytes, not '9'"),
+        ("read_high", None, "read_high is a number of bytes, not None"),
+        ("framer", "x", "a delimiter must be bytes; did you mean b'x'?"),
+    ],
+)
+def test_a_value_that_cannot_be_is_the_connections_error_when_it_is_assigned_late(name, value, error):
+    class Assigning(Recorder):
+        framer = b"\n"
+        read_high = 1
+
+        def on_connect(self):
+            super().on_connect()
+            setattr(self, name, value)
+
+        async def on_read(self, message):
+            self.close() if message == b"bye" else await self.read()
+
+    w = wire(Assigning).feed(b"abc\nde").feed(b"fgh\nbye\n").advance(100).reset()
+    w.advance(100)
+    if name == "close_timeout":
+        assert w.connection.errors == []  # it was not needed
+    else:
+        assert [str(exc) for exc in w.connection.errors] == [error]
+        assert w.was_reset
+    assert w.connection.names[-1] == "close"
+    assert len(w.connection.closes) == 1

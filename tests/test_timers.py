@@ -513,3 +513,13 @@ class TestTimer:
                     return await conn.read()
 
         assert run(main()) == b"tick tick "
+
+
+@pytest.mark.parametrize("seconds", [print, "1", None, True])
+def test_a_time_that_is_none_is_told_where_it_stands(seconds):
+    async def main():
+        for call in (trews.after, trews.every):
+            with pytest.raises(TypeError, match="a time is a number of seconds, and comes before the function"):
+                call(seconds, print)
+
+    run(main())

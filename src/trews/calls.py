@@ -44,6 +44,10 @@ class Calls(asyncio.Protocol):
         """An async callback has ended; the next event may be handed out."""
 
     @abstractmethod
+    def _spawned_returned(self) -> None:
+        """A spawned task has ended."""
+
+    @abstractmethod
     def _running(self) -> None:
         """An async callback is under way."""
 
@@ -161,7 +165,7 @@ class Calls(asyncio.Protocol):
             self._spawned.discard(task)
             if not task.cancelled():
                 self._outcome(task)
-            self._returned()
+            self._spawned_returned()
 
     # -- their end
 

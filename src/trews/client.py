@@ -42,6 +42,9 @@ class Connecting(Generic[C]):
 
         def __exit__(self, *_): ...
 
+        def __aiter__(self):
+            raise TypeError(_AWAIT)
+
     def __await__(self) -> Generator[Any, None, C]:
         return self._connect().__await__()
 
@@ -113,4 +116,6 @@ def connect(endpoint: Any, handler: Any = Connection, **settings: Any) -> Connec
         ConnectError, ConnectTimedOut: when awaited.
     """
     check_call(_RIGHT, handler, (endpoint,), settings)
+    if "timeout" in settings:
+        raise TypeError('the time for connecting is said in the endpoint: "localhost:4040?timeout=3"')
     return Connecting(endpoint, connection_class(handler, settings))

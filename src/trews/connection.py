@@ -295,7 +295,10 @@ class Connection(Lifecycle):
             self._pump_soon()  # both directions are shut now
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine as a task that is cancelled when the connection ends. Its error is the connection's."""
+        """Run a coroutine as a task that is cancelled when the connection ends. Its error is the connection's.
+
+        It does not keep the connection open: the peer's end, `close()` and the stop of the server do not wait for it.
+        """
         if self._phase not in (_OPEN, _FLUSHING):
             coroutine.close()
             self._require_connected()

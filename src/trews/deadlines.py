@@ -119,11 +119,15 @@ class Deadlines:
     def on_deadline(self, now: float) -> float:
         """For the wheel: act on what has passed; return when the next deadline is, 0.0 for none."""
         connection = self._connection
-        if connection._phase is Phase.OPEN:
-            return self._check_open(connection, now)
-        if connection._phase is Phase.FLUSHING:
-            return self._check_stall(connection, now, connection.close_timeout)
-        return self._check_down(connection, now)
+        try:
+            if connection._phase is Phase.OPEN:
+                return self._check_open(connection, now)
+            if connection._phase is Phase.FLUSHING:
+                return self._check_stall(connection, now, connection.close_timeout)
+            return self._check_down(connection, now)
+        except Exception as exc:
+            connection._failed(exc)
+            return 0.0
 
     def _check_open(self, connection: Lifecycle, now: float) -> float:
         dues = [self._check_stall(connection, now, connection.write_timeout)]

@@ -140,6 +140,10 @@ def check_call(right: str, handler: object, endpoints: tuple[object, ...], setti
         right: how it is called; the error's message.
     """
     is_swapped = isinstance(handler, Endpoint | int | str | tuple | os.PathLike) or any(map(callable, endpoints))
+    if len(endpoints) == 2:  # "localhost", 4040
+        host, port = endpoints
+        is_apart = isinstance(host, str) and isinstance(port, int) and not set(host) & set(":/0123456789")
+        is_swapped = is_swapped or is_apart
     if is_swapped or not endpoints or not {"host", "port"}.isdisjoint(settings):
         raise TypeError(right)
 

@@ -327,7 +327,8 @@ class Line(Framer):
 
     def __post_init__(self) -> None:
         if isinstance(self.ends, bytes | str):
-            raise TypeError(f"ends must be a tuple of bytes; did you mean ends=({self.ends!r},)?")
+            meant = f"ends=({self.ends!r},)" if isinstance(self.ends, bytes) else f"encoding={self.ends!r}"
+            raise TypeError(f"ends must be a tuple of bytes; did you mean {meant}?")
         object.__setattr__(self, "ends", tuple(self.ends))
         _check_ends(self.ends)
         if self.encoding is not None and "\n".encode(self.encoding) != b"\n":

@@ -32,6 +32,7 @@ from trews.errors import (
 from trews.inbox import NEED, SPENT, Inbox, is_zero
 from trews.output import Output, wake
 from trews.phase import Consumer, Phase
+from trews.settings import DEFAULTS, check_setting
 from trews.timers import clock_of
 from trews.transport.linger import Linger
 from trews.transport.stream import StreamTransport
@@ -214,10 +215,12 @@ class Lifecycle(Output):
                 self._signal(self._reader)
             else:
                 self._hand_out()
+            if self._phase is _OPEN:
+                self._regulate()
+        except Exception as exc:
+            self._failed(exc)
         finally:
             self._is_pumping = False
-        if self._phase is _OPEN:
-            self._regulate()
 
     def _hand_out(self) -> None:
         """Events until there are no more, or they have had their turn: a read may hold 262,144 messages."""
@@ -332,14 +335,17 @@ class Lifecycle(Output):
     # -- what comes of calls and turns
 
     def _returned(self) -> None:
-        if self._task is not None:
-            return  # what ended ran beside it
         if self._phase is _CLOSED:
             self._end_if_idle()
             return
         if self._is_connecting:
             self._connected()
         self._pump()
+
+    def _spawned_returned(self) -> None:
+        # While the connection is open nothing waits for it: a pump for each of thousands would be their turn's time.
+        if self._task is None and self._phase > _FLUSHING:
+            self._returned()
 
     def _connected(self) -> None:
         """`on_connect` has returned."""
@@ -348,6 +354,7 @@ class Lifecycle(Output):
             self._shut(ClosedByPeer() if self._is_eof else ClosedLocally("its handler returned"))
 
     def _failed(self, exc: BaseException) -> None:
+        exc = self._explained(exc)
         reason = Aborted(f"the connection's own code failed: {exc!r}")
         reason.__cause__ = exc
         try:
@@ -358,6 +365,17 @@ class Lifecycle(Output):
             self._spawn(told)
             if self._phase > _FLUSHING:
                 self._deadlines.watch_tasks(self.close_timeout)
+
+    def _explained(self, exc: BaseException) -> BaseException:
+        """What may be behind an error: a setting was assigned what it cannot be. It is undone."""
+        for name in DEFAULTS.keys() & self.__dict__.keys():
+            try:
+                check_setting(name, self.__dict__[name])
+            except (TypeError, ValueError) as error:
+                del self.__dict__[name]
+                error.__cause__ = exc
+                exc = error
+        return exc
 
     def _running(self) -> None:
         if self._phase > _FLUSHING:

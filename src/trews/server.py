@@ -19,7 +19,7 @@ from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, sentence
 from trews.handler import connection_class
 from trews.names import check_names, private_names
-from trews.settings import CALLBACKS, DEFAULTS, SERVER_CALLBACKS, check_class, check_known, check_setting
+from trews.settings import CALLBACKS, DEFAULTS, SERVER_CALLBACKS, check_class, check_grace, check_known, check_setting
 from trews.threads import enter
 from trews.transport.attach import attach
 from trews.transport.listener import Listener, bind
@@ -126,7 +126,7 @@ class Server:
         return self
 
     def _prepare(self) -> None:
-        self.connections = Connections()
+        self._connections = Connections()
         self._class: type[Connection] | None = None
         self._state = State.NEW
         self._listeners: list[Listener | MemoryListener] = []
@@ -183,10 +183,15 @@ class Server:
         return next((port for port in ports if isinstance(port, int)), None)
 
     @property
+    def connections(self) -> Connections:
+        """The connections that are open; one that is closing is not among them."""
+        return self._connections
+
+    @property
     def stats(self) -> Stats:
         """Counts so far: accepted, refused, failed, open, bytes_in, bytes_out."""
         now = Stats(**vars(self._stats))
-        now.open = len(self.connections)
+        now.open = len(self._connections)
         for connection in self._alive.values():
             now.bytes_in += connection.bytes_in
             now.bytes_out += connection.bytes_out
@@ -301,7 +306,11 @@ class Server:
 
         Returns:
             `Drained(closed, aborted)`, to be awaited.
+
+        Raises:
+            TypeError, ValueError: `grace` is no number of seconds.
         """
+        check_grace(grace)
         if self._state is State.NEW:
             self._loop = asyncio.get_running_loop()
             self._stopped = self._loop.create_future()
@@ -466,14 +475,14 @@ class Server:
     # -- what connections tell
 
     def _opened(self, connection: Connection) -> None:
-        self.connections._add(connection)
+        self._connections._add(connection)
         self._alive[connection._id] = connection
         if self._state > State.SERVING:
             self._at_stop += 1
             connection._begin_stop()
 
     def _closing(self, connection: Connection) -> None:
-        self.connections._discard(connection)
+        self._connections._discard(connection)
 
     def _released(self, connection: Connection) -> None:
         """Its socket is closed."""

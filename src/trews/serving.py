@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trews.endpoint import check_call
 from trews.loop import new_event_loop
 from trews.server import GRACE, Drained, Server, State
+from trews.settings import check_grace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ def serve(handler: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) 
         )
     bound = handler.endpoints if isinstance(handler, Server) else ()
     check_call(_RIGHT, handler, (*endpoints, *bound), settings)
+    check_grace(grace)
     if isinstance(handler, Server):
         if settings:
             raise TypeError(f"give the settings to {type(handler).__name__}(...): {', '.join(settings)}")

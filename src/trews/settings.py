@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import warnings
 from typing import Any
 
@@ -53,6 +54,7 @@ PLAIN_ONLY = {
 # What the same thing is called elsewhere.
 _SYNONYMS = {
     "on_data": "on_read",
+    "on_recv": "on_read",
     "on_receive": "on_read",
     "on_received": "on_read",
     "on_message": "on_read",
@@ -117,6 +119,14 @@ def check_setting(name: str, value: Any) -> None:
             raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
         if not value > 0:
             raise ValueError(f"{name} is a number of seconds above 0, or None for no limit, not {value!r}")
+
+
+def check_grace(value: Any) -> None:
+    """Refuse what is no grace for a stop (TypeError or ValueError)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"grace is a number of seconds, not {value!r}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"grace is a number of seconds, 0 or more, not {value!r}")
 
 
 def check_known(settings: dict[str, Any], *known: dict[str, Any]) -> None:

@@ -271,6 +271,8 @@ def every(seconds: float, fn: Callable[..., Any], *args: Any, now: bool = False)
 
 
 def _seconds(seconds: float) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"a time is a number of seconds, and comes before the function, not {seconds!r}")
     if not seconds >= 0 or math.isinf(seconds):
         raise ValueError(f"a time is a finite number of seconds, 0 or more, not {seconds!r}")
     return float(seconds)
