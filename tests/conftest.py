@@ -18,7 +18,8 @@ from hypothesis import settings
 
 pytest.register_assert_rewrite("trews.testing.conformance")
 
-from trews.testing import no_leaks  # noqa: E402  # after the line above: it imports what that is about
+from trews.poller import BACKENDS  # noqa: E402  # after the line above: it imports what that is about
+from trews.testing import no_leaks  # noqa: E402
 
 # The same examples on every run: a failure is then of this change, and the same for everyone.
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=100, database=None)
@@ -30,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+    parser.addoption("--poller", choices=list(BACKENDS), help="what trews' loops wait with, instead of the best")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,6 +43,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    name = config.getoption("--poller")
+    if name:  # the first is the best
+        others = {**BACKENDS}
+        BACKENDS.clear()
+        BACKENDS.update({name: others.pop(name), **others})
     config.addinivalue_line("markers", "leaks_ok(reason): leaves something open, and says why")
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import trews
 from tests.connection.recorder import Recorder, oops, start
+from trews.calls import Started
 from trews.testing import run, wire
 
 
@@ -461,6 +462,60 @@ class TestUsersFramers:
         assert [type(exc) for exc in w.connection.errors] in ([TypeError], [ValueError])
         assert w.connection.names[-1] == "close"
         assert w.was_reset
+
+
+async def wait_for(awaitable):
+    await awaitable
+
+
+class TestStarted:
+    """What may be awaited or thrown away: an error that nobody can learn of is the connection's."""
+
+    def test_thrown_away(self):
+        w = wire(Recorder)
+        Started(w.connection).settle(ValueError("oops"))
+        w.settle()
+        assert [repr(exc) for exc in w.connection.errors] == ["ValueError('oops')"]
+        assert w.was_reset
+
+    def test_awaited(self):
+        w = wire(Recorder)
+        started = Started(w.connection)
+        task = start(w, wait_for(started))
+        started.settle(ValueError("oops"))
+        w.settle()
+        assert isinstance(task.exception(), ValueError)
+        del started, task
+        assert w.settle().connection.errors == []
+
+    def test_looked_at_late(self):
+        w = wire(Recorder)
+        started = Started(w.connection)
+        started.settle(ValueError("oops"))
+        assert w.advance(10).connection.errors == []
+        assert isinstance(started.exception(), ValueError)
+
+    def test_its_own_end_is_quiet(self):
+        w = wire(Recorder)
+        w.reset()
+        Started(w.connection).settle(w.reason.fresh())
+        assert w.settle().connection.names == ["connect", "close"]
+
+    def test_done_and_cancelled_are_quiet(self):
+        w = wire(Recorder)
+        Started(w.connection).settle(None)
+        cancelled = Started(w.connection)
+        cancelled.cancel()
+        cancelled.settle(ValueError("oops"))
+        del cancelled
+        assert w.settle().connection.names == ["connect"]
+
+    def test_after_its_loop(self):
+        w = wire(Recorder)
+        started = Started(w.connection)
+        started.settle(ValueError("oops"))
+        w.end()
+        del started
 
 
 class TestSpawned:

@@ -297,3 +297,43 @@ async def test_connecting_in_memory_lets_the_server_accept():
             await connection.send(b"x")
             assert await connection.read() == b"x"
             connection.close()
+
+
+@pytest.mark.parametrize("factory", [trews.EventLoop, asyncio.new_event_loop], ids=["trews", "asyncio"])
+def test_cancelled_in_the_turn_in_which_it_is_made_the_connection_is_aborted(factory):
+    made = []
+
+    class Client(trews.Connection):
+        def on_connect(self):
+            made.append(self)
+            asyncio.get_running_loop().call_soon(tasks[0].cancel)
+
+    tasks = []
+
+    async def connect(endpoint):
+        return await trews.connect(endpoint, Client)
+
+    async def main():
+        async with Server(Echo).listen("tcp:127.0.0.1:0") as server:
+            tasks.append(asyncio.create_task(connect(server.endpoints[0])))
+            await asyncio.wait(tasks)
+            if tasks[0].cancelled():
+                assert isinstance(made[0].reason, trews.Aborted)
+            else:
+                made[0].abort()
+            await made[0].wait_closed()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+
+
+@virtually
+async def test_a_connect_in_memory_that_is_cancelled_leaves_nothing_with_the_server():
+    async with Server(Echo).listen(NAME) as server:
+        task = asyncio.create_task(trews.connect(NAME)._connect())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(1)
+        assert len(server.connections) == 0

@@ -15,6 +15,9 @@ import uvloop
 import trews
 from trews.testing import VirtualLoop, pair
 from trews.testing.conformance import CHECKS, SLOW, run_check
+from trews.testing.wire import make_connection
+from trews.transport.attach import attach
+from trews.transport.pipe import PipeSocket
 
 LOOPS = {
     "trews": trews.EventLoop,
@@ -94,6 +97,42 @@ async def over_pair(client, server, **settings):
 
 
 @asynccontextmanager
+async def _piped(client, server, settings, is_shared):
+    loop = asyncio.get_running_loop()
+    (reader, far_writer), (far_reader, writer) = os.pipe(), os.pipe()
+    ends = [
+        PipeSocket(loop, reader, writer, ("pipe:a", "pipe:b"), is_shared),
+        PipeSocket(loop, far_reader, far_writer, ("pipe:b", "pipe:a"), is_shared),
+    ]
+    connections = [make_connection(handler, settings, None) for handler in (client, server)]
+    for end, connection in zip(ends, connections, strict=True):
+        loop.call_soon(attach, loop, end, connection, None, None)
+    for _ in range(2):  # also what on_connect has begun
+        await asyncio.sleep(0)
+    try:
+        yield tuple(connections)
+    finally:
+        await _end(*connections)
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def over_pipes(client, server, **settings):
+    async with _piped(client, server, settings, is_shared=False) as ends:
+        yield ends
+
+
+@asynccontextmanager
+async def over_inherited_pipes(client, server, **settings):
+    """As of the shell: they stay blocking, whatever happens."""
+    async with _piped(client, server, settings, is_shared=True) as ends:
+        yield ends
+
+
+over_pipes.tells_resets = over_inherited_pipes.tells_resets = False  # type: ignore[attr-defined]  # there are none
+
+
+@asynccontextmanager
 async def over_narrow_pair(client, server, **settings):
     """Few bytes at a time: whatever is cut anywhere must make no difference."""
     async with pair(client, server, chunk=61_681, capacity=70_001, **settings) as (one, other):
@@ -109,11 +148,15 @@ TRANSPORTS: dict[str, Any] = {
     "memory": over_memory,
     "pair": over_pair,
     "narrow": over_narrow_pair,
+    "pipes": over_pipes,
+    "inherited": over_inherited_pipes,
 }
 # Real sockets belong to the real clock.
-COMBINATIONS = [(t, loop) for t in ("tcp", "unix", "memory", "pair") for loop in ("trews", "asyncio", "uvloop")] + [
-    (t, "virtual") for t in ("memory", "pair", "narrow")
-]
+COMBINATIONS = [
+    (t, loop)
+    for t in ("tcp", "unix", "memory", "pair", "pipes", "inherited")
+    for loop in ("trews", "asyncio", "uvloop")
+] + [(t, "virtual") for t in ("memory", "pair", "narrow")]
 
 
 def _cases():

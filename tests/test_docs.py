@@ -82,10 +82,13 @@ class PageRun:
         self.names: dict[str, Any] = {"__name__": "docs", "trews": trews}
         self.runner = asyncio.Runner(loop_factory=VirtualLoop)
         self.servers: list[trews.Server] = []
-        connect, listen = trews.connect, trews.Server.listen
+        connect, listen, client = trews.connect, trews.Server.listen, trews.Client.__init__
         monkeypatch.setattr(trews, "serve", self.serve)
         monkeypatch.setattr(trews, "run", self.runner.run)
         monkeypatch.setattr(trews, "connect", lambda endpoint, *args, **kw: connect(in_memory(endpoint), *args, **kw))
+        monkeypatch.setattr(
+            trews.Client, "__init__", lambda me, place, *a, **kw: client(me, in_memory(place), *a, **kw)
+        )
         monkeypatch.setattr(trews.Server, "listen", lambda server, *all: listen(server, *map(in_memory, all)))
 
     def serve(self, handler: Any, *endpoints: Any, grace: float = 10, **settings: Any) -> None:
@@ -209,20 +212,30 @@ def test_the_settings_of_servers_are_documented_with_their_defaults() -> None:
     }
 
 
+def test_the_setting_of_clients_is_documented_with_its_default() -> None:
+    table = rows(section(reference("client.md"), "A client's setting"))
+    assert {name: cells[0] for name, cells in table.items()} == {"queue": f"`{trews.Client.queue}`"}
+
+
 @pytest.mark.parametrize(
     ("page", "cls", "attributes"),
-    [("connection.md", trews.Connection, "Attributes"), ("server.md", trews.Server, "Attributes of a server")],
+    [
+        ("connection.md", trews.Connection, "Attributes"),
+        ("server.md", trews.Server, "Attributes of a server"),
+        ("client.md", trews.Client, "Attributes of a client"),
+    ],
 )
 def test_every_method_and_attribute_is_documented(page: str, cls: type, attributes: str) -> None:
     text = reference(page)
     tables = rows(section(text, attributes))
-    settings = {*DEFAULTS, "max_connections", "max_connections_per_host"}
+    settings = {*DEFAULTS, "max_connections", "max_connections_per_host", "queue"}
     public = {name for name in vars(cls) if not name.startswith("_")} - settings
     methods = {name for name in public if not isinstance(vars(cls)[name], property)}
     methods |= {"__aiter__"} & set(vars(cls))
     assert members(text) == methods
     # What is no property is an attribute of instances, which the class does not show.
-    instance = cls() if cls is trews.Connection else trews.Server(trews.Connection)
+    arguments = {trews.Connection: (), trews.Server: (trews.Connection,), trews.Client: ("localhost:4040",)}
+    instance = cls(*arguments[cls])
     assert public - methods <= set(tables)
     assert [name for name in tables if not hasattr(instance, name)] == []
 
@@ -238,8 +251,8 @@ def test_headings_have_the_real_signatures() -> None:
             scope: dict[str, Any] = {"Connection": trews.Connection}
             exec(f"def documented({arguments}): ...", scope)
             real = getattr(module, name)
-            if real is trews.Server:  # its __new__ takes anything
-                real = functools.partial(trews.Server.__init__, trews.Server(trews.Connection))
+            if real in (trews.Server, trews.Client):  # whose __new__ takes anything
+                real = functools.partial(real.__init__, None)
             assert parameters(scope["documented"]) == parameters(real), f"{page}: {name}"
 
 

@@ -96,6 +96,15 @@ class TestReasons:
         assert "3 bytes" in str(reason)
         assert reason.fresh().partial == b"abc"
 
+    @pytest.mark.parametrize(
+        ("status", "words"), [(0, "with status 0"), (7, "with status 7"), (-9, "by SIGKILL"), (-200, "by signal 200")]
+    )
+    def test_how_a_program_has_ended(self, status, words):
+        reason = errors.ProcessExited(status=status)
+        assert words in str(reason)
+        assert reason.fresh().status == status
+        assert reason.is_clean is reason.fresh().is_clean is (status == 0)
+
     def test_fresh_of_a_users_own_reason(self):
         class Kicked(errors.ConnectionClosed):
             def __init__(self, by, why):

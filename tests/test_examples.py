@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import re
 import runpy
@@ -9,20 +10,38 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 import trews
-from examples import chat, clock, counter, echo, getme, length_prefixed, own_framer, quote_of_the_day, states, upper
+from examples import (
+    chat,
+    clock,
+    counter,
+    echo,
+    foreign_main_loop,
+    getme,
+    length_prefixed,
+    own_framer,
+    quote_of_the_day,
+    reconnecting_client,
+    send_file,
+    sort_lines,
+    states,
+    upper,
+)
 from trews.framing import Line
-from trews.testing import no_leaks, run, wire
+from trews.testing import VirtualLoop, no_leaks, run, wire
 
 EXAMPLES = sorted((Path(__file__).resolve().parent.parent / "examples").glob("*.py"))
 NAMES = [path.stem for path in EXAMPLES]
 LINES = Line(encoding="utf-8")
 MOST_LINES = 60
+OWN_MAIN_LOOP = {"foreign_main_loop"}  # these do not call trews.serve
+SERVED = [pytest.param(path, id=path.stem) for path in EXAMPLES if path.stem not in OWN_MAIN_LOOP]
 
 
 # -- the tools
@@ -131,9 +150,37 @@ async def test_length_prefixed_client():
         assert await length_prefixed.ask("memory:example", b"hi", b"", longest) == [b"HI", b"", longest.upper()]
 
 
+@on_virtual_time
+async def test_reconnecting_client():
+    shown = []
+    client = asyncio.create_task(reconnecting_client.main("memory:example", "hello", 400, shown.append))
+    for _ in range(2):
+        async with serving(reconnecting_client.Board):
+            while "hello" not in shown:
+                await asyncio.sleep(1)
+            assert shown.pop(0) == "(connected)"
+            shown.clear()
+        assert shown[-1] == "(the peer closed the connection)"
+        shown.clear()
+    await client
+    assert shown[0].startswith("(the message was not sent, for 60 wait already: cannot connect to memory:example")
+
+
 def test_own_framer():
     w = wire(own_framer.echo, framer=own_framer.StxEtx()).feed(b"\x02hello\x03", chunk=1)
     assert w.sent() == b"\x02HELLO\x03"
+
+
+def test_sort_lines():
+    async def main():
+        async with trews.Server(sort_lines.sort).listen("memory:example"):
+            async with trews.connect("memory:example") as conn:
+                conn.write(b"".join(b"%d\n" % n for n in range(9, -1, -1)))
+                conn.close_write()
+                return await conn.read_all()
+
+    with no_leaks():
+        assert trews.run(main()) == b"".join(b"%d\n" % n for n in range(10))
 
 
 @on_virtual_time
@@ -216,6 +263,73 @@ async def test_clock():
                 assert await client.read(timeout=1.5) == expected
 
 
+def test_send_file(tmp_path):
+    (tmp_path / "page").write_bytes(b"hello" * 100_000)
+    w = wire(send_file.SendFile, server=send_file.FileServer(tmp_path / "page"))
+    assert w.sent() == b"hello" * 100_000
+    assert w.closed
+
+
+def test_send_file_says_what_it_cannot_send(tmp_path, capsys):
+    w = wire(send_file.SendFile, server=send_file.FileServer(tmp_path))
+    assert (w.sent(), w.closed) == (b"", True)
+    assert capsys.readouterr().out == f"cannot send {tmp_path}: Is a directory\n"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_foreign_main_loop(debug):
+    """The ball falls from 10 m, is kicked, and bounces: 50 frames a second, shown each half second."""
+
+    async def watch():
+        async with trews.connect("memory:ball", framer=LINES) as client:
+            seen = [await client.read() for _ in range(2)]
+            client.send("kick")
+            client.send("jump")
+            return [*seen, *[await client.read() for _ in range(3)]]
+
+    loop = VirtualLoop()
+    loop.set_debug(debug)
+    server = foreign_main_loop.Arena(foreign_main_loop.Spectator).listen("memory:ball")
+    loop.run_until_complete(server.start())
+    with no_leaks():
+        task = loop.create_task(watch())
+        start = loop.time()
+        server.play(loop, range(150))
+        assert round(loop.time() - start, 6) == 3
+        loop.run_until_complete(foreign_main_loop.stop(server))
+    loop.close()
+    assert task.result() == ["8.6 m", "4.8 m", "say: kick", "3.5 m", "0.1 m"]
+
+
+def test_foreign_main_loop_as_a_program_plays_on_while_it_serves(monkeypatch):
+    served = []
+
+    def listen(server, *endpoints):
+        served.append(endpoints)
+        return real(server, "tcp:127.0.0.1:0")
+
+    def client(port):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            sock.sendall(b"jump\n")
+            answers.append(sock.makefile("rb").readlines(20))
+        signal.pthread_kill(main, signal.SIGINT)
+
+    async def start(server):
+        await really_start(server)
+        threads.append(threading.Thread(target=client, args=(server.port,)))
+        threads[0].start()
+
+    answers, threads, main = [], [], threading.get_ident()
+    real, really_start = trews.Server.listen, trews.Server.start
+    monkeypatch.setattr(trews.Server, "listen", listen)
+    monkeypatch.setattr(trews.Server, "start", start)
+    path = next(path for path in EXAMPLES if path.stem == "foreign_main_loop")
+    runpy.run_path(str(path), run_name="__main__")
+    threads[0].join()
+    assert served == [("localhost:4040",)]
+    assert b"say: kick\r\n" in answers[0]
+
+
 # -- all of them
 
 
@@ -232,7 +346,7 @@ def test_an_example_is_short_and_says_how_to_try_it(path):
     assert re.search(r'^if __name__ == "__main__":\n', text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=NAMES)
+@pytest.mark.parametrize("path", SERVED)
 def test_an_example_that_is_run_serves_on_port_4040(path, monkeypatch):
     served = []
     monkeypatch.setattr(trews, "serve", lambda handler, *endpoints, **settings: served.append((handler, endpoints)))
@@ -261,7 +375,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=NAMES)
+@pytest.mark.parametrize("path", SERVED)
 def test_an_example_takes_a_connection_and_ends_with_ctrl_c(path):
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", ANYWHERE, str(path)],

@@ -13,13 +13,23 @@ from contextlib import closing, contextmanager
 
 import pytest
 
+from tests import kqueue
 from trews import EventLoop
-from trews.poller import BACKENDS, CALLS_A_TURN, FAILED, READ, WRITE, Poller
+from trews.poller import BACKENDS, CALLS_A_TURN, FAILED, READ, WRITE, Poller, _Kqueue
 
-EVERY = pytest.mark.parametrize("name", BACKENDS)
+NAMES = list(dict.fromkeys([*BACKENDS, "kqueue"]))
+EVERY = pytest.mark.parametrize("name", NAMES)
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(autouse=True)
+def _kqueue_everywhere(monkeypatch):
+    """Where there is none an imitation stands for it: see tests/kqueue.py."""
+    if "kqueue" not in BACKENDS:
+        kqueue.install(monkeypatch)
+        monkeypatch.setitem(BACKENDS, "kqueue", _Kqueue)
+
+
+@pytest.fixture(params=NAMES)
 def poller(request):
     with closing(Poller(request.param)) as made:
         made.now = lambda: 100.0  # a turn ends by time when a test wants it to
@@ -137,6 +147,20 @@ def test_a_watched_descriptor_that_was_closed_first_can_be_let_go(poller, pipes)
     near.close()
     poller.watch(fd, Watcher(), 0)
     assert poller.select(0) == []
+
+
+def test_a_descriptor_that_is_closed_while_it_is_watched_is_not_the_end_of_the_others(poller, pipes):
+    (near, far), (closed, _) = pipes(), pipes()
+    watcher = Watcher()
+    poller.watch(near.fileno(), watcher, READ)
+    fd = closed.fileno()
+    poller.register(closed, selectors.EVENT_READ)
+    closed.close()
+    far.send(b"x")
+    poller.select(0)
+    poller.select(0)
+    assert READ in watcher.events
+    poller.unregister(fd)
 
 
 def test_an_event_is_not_delivered_to_who_took_over_the_number(poller, pipes):
@@ -340,7 +364,23 @@ def test_foreign_events_come_back_as_keys(poller, pipes):
     assert poller.select(0) == []
     with pytest.raises(KeyError):
         poller.get_key(near)
-    assert len(poller.get_map()) == 0
+
+
+def test_the_map_knows_keys_by_object_and_by_number(poller, pipes):
+    """asyncio of Python 3.13 asks it with whatever add_reader was given."""
+    near, _ = pipes()
+    keys = poller.get_map()
+    assert keys.get(near) is None
+    assert len(keys) == 0
+    key = poller.register(near, selectors.EVENT_READ)
+    assert keys[near] == keys[near.fileno()] == keys.get(near) == keys.get(near.fileno()) == key
+    assert dict(keys) == {near.fileno(): key}
+    assert near in keys
+    near.close()
+    assert keys.get(near) == key
+    poller.unregister(near)
+    with pytest.raises(ValueError, match="Invalid file descriptor"):
+        keys.get(near)
 
 
 def test_a_hang_up_is_an_event_for_whoever_asked_for_either_direction(poller, pipes):
@@ -452,5 +492,26 @@ def test_a_forked_child_has_a_poller_of_its_own(name, pipes):
                 os._exit(0)
         os.waitpid(pid, 0)
         far.send(b"x")
+        poller.select(0)
+        assert watcher.events == [READ]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@EVERY
+def test_a_forked_child_goes_on_with_its_poller(name, pipes):
+    near, far = pipes()
+    with closing(Poller(name)) as poller:
+        watcher = Watcher()
+        poller.watch(near.fileno(), watcher, READ)
+        pid = os.fork()
+        if not pid:
+            try:
+                far.send(b"x")
+                poller.select(None)
+                os._exit(len(watcher.events))
+            finally:
+                os._exit(99)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
         poller.select(0)
         assert watcher.events == [READ]

@@ -12,7 +12,7 @@ import trews
 from tests.connection.recorder import Recorder
 from trews.framing import Framer, Line, Netstring, Prefixed, Varint
 from trews.handler import connection_class
-from trews.settings import CALLBACKS, DEFAULTS, SERVER_CALLBACKS, is_near, is_slip, nearest
+from trews.settings import CALLBACKS, CLIENT_CALLBACKS, DEFAULTS, SERVER_CALLBACKS, is_near, is_slip, nearest
 from trews.testing import run, wire
 
 KIB = 1024
@@ -358,6 +358,12 @@ class TestCallbackNames:
             with pytest.raises(TypeError, match=rf"Mine\.{wrong} would never be called; did you mean {right}\?"):
                 type("Mine", (trews.Server,), {wrong: lambda self, *args: None})
 
+    @pytest.mark.parametrize("right", sorted(CLIENT_CALLBACKS))
+    def test_every_slip_of_a_clients(self, right):
+        for wrong in sorted(set(slips(right)) - CLIENT_CALLBACKS.keys()):
+            with pytest.raises(TypeError, match=rf"Mine\.{wrong} would never be called; did you mean {right}\?"):
+                type("Mine", (trews.Client,), {wrong: lambda self, *args: None})
+
     @pytest.mark.parametrize("kind", [staticmethod, functools.partial, functools.cache])
     def test_however_it_is_made(self, kind):
         with pytest.raises(TypeError, match="did you mean on_connect"):
@@ -385,6 +391,11 @@ class TestCallbackNames:
     def test_near_synonyms_warn(self, name, right):
         with pytest.warns(UserWarning, match=rf"Mine\.{name} is never called by trews; the callback is {right}"):
             type("Mine", (trews.Connection,), {name: lambda self: None})
+
+    @pytest.mark.parametrize(("name", "right"), [("on_connected", "on_up"), ("on_disconnect", "on_down")])
+    def test_near_synonyms_on_a_client_warn(self, name, right):
+        with pytest.warns(UserWarning, match=rf"Mine\.{name} is never called by trews; the callback is {right}"):
+            type("Mine", (trews.Client,), {name: lambda self: None})
 
     def test_the_warning_points_at_the_class(self):
         with pytest.warns(UserWarning, match="on_data") as caught:

@@ -203,6 +203,16 @@ def test_loop_suite_compares_with_the_stock_loop():
     assert loop_suite.parse("Traceback") is None
 
 
+def test_loop_suite_takes_the_name_of_a_poller_for_a_factory():
+    assert loop_suite.factory("trews:new_event_loop") == "trews:new_event_loop"
+    assert loop_suite.factory("poll") == "tools.loop_suite:poll"
+    loop = loop_suite.poll()
+    assert loop.poller == "poll"
+    loop.close()
+    with pytest.raises(AttributeError):
+        loop_suite.iocp()
+
+
 @pytest.mark.parametrize(("on_ci", "outcome"), [("", "skipped"), ("true", "errors")])
 def test_what_is_absent_is_skipped_but_fails_on_ci(tmp_path, on_ci, outcome):
     (tmp_path / "conftest.py").write_bytes((ROOT / "tests/conftest.py").read_bytes())

@@ -22,15 +22,15 @@ LAYERS = """
     framing
     inbox
     poller
-    timers
+    timers backoff
     threads
     transport.*
     loop
-    settings debugging deadlines calls
+    settings debugging deadlines calls handover
     output
     lifecycle
     connection
-    handler
+    handler keeper
     server client
     serving
     __init__

@@ -1,23 +1,28 @@
 """CPython's own event-loop tests on trews' loop, judged against the stock loop beside it.
 
-Run as `PYTHONPATH=src python tools/loop_suite.py [FACTORY]`; FACTORY is `trews:new_event_loop` unless
-given. The suite itself lies in the shared folder (`../shared`, or where TREWS_SHARED says). Both
-loops run at the same time, with this interpreter. Exit status 1 if ours fails, crashes, hangs or
-skips where the stock loop does not.
+Run as `PYTHONPATH=src python tools/loop_suite.py [FACTORY…]`; a FACTORY is `module:function`, or the
+name of a poller (`poll`, `select`) that our loop is to use; `trews:new_event_loop` unless given. The
+suite itself lies in the shared folder (`../shared`, or where TREWS_SHARED says). The loops run at
+the same time, with this interpreter. Exit status 1 if one fails, crashes, hangs or skips where the
+stock loop does not.
 """
 
 from __future__ import annotations
 
 import ast
+import asyncio
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 STOCK = "asyncio:SelectorEventLoop"
 OURS = "trews:new_event_loop"
+POLLERS = ("epoll", "kqueue", "poll", "select")
+ROOT = Path(__file__).resolve().parent.parent
 
 BAD = re.compile(r"^(fail|hang|crash) (\S+) ?(.*)$", re.MULTILINE)
 TOTALS = re.compile(r"^\S+ [\d.]+\S* cases (\d+) (\{.*\})$", re.MULTILINE)
@@ -51,6 +56,20 @@ def worse(ours: Result, stock: Result) -> list[str]:
     return found
 
 
+def __getattr__(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """The factories of this module that the suite may be given: a poller's name."""
+    if name not in POLLERS:
+        raise AttributeError(name)
+    import trews
+
+    return lambda: trews.EventLoop(name)
+
+
+def factory(argument: str) -> str:
+    """What the suite takes as its factory: `module:function`."""
+    return argument if ":" in argument else f"tools.loop_suite:{argument}"
+
+
 def unavailable(suite: Path) -> str | None:
     if not suite.is_file():
         return f"no {suite}"
@@ -59,13 +78,14 @@ def unavailable(suite: Path) -> str | None:
 
 
 def main() -> int:
-    factory = sys.argv[1] if len(sys.argv) > 1 else OURS
-    beside = Path(__file__).resolve().parents[2] / "shared"
+    factories = [factory(argument) for argument in sys.argv[1:]] or [OURS]
+    beside = ROOT.parent / "shared"
     suite = Path(os.environ.get("TREWS_SHARED") or beside) / "tools" / "loop_suite.py"
     why = unavailable(suite)
     if why:
         print(f"loop suite SKIPPED: {why}")
         return 1 if os.environ.get("CI") == "true" else 0
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
     runs = {
         name: subprocess.Popen(
             [sys.executable, "-W", "ignore", str(suite), name],
@@ -73,8 +93,9 @@ def main() -> int:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            env={**os.environ, "PYTHONPATH": path},
         )
-        for name in (STOCK, factory)
+        for name in (STOCK, *factories)
     }
     results = {}
     for name, run in runs.items():
@@ -87,7 +108,7 @@ def main() -> int:
         print(f"{name}: {result.cases} cases {result.kinds}")
     if len(results) < len(runs):
         return 1
-    found = worse(results[factory], results[STOCK])
+    found = [f"{name}: {what}" for name in factories for what in worse(results[name], results[STOCK])]
     print(*found, sep="\n", end="\n" if found else "")
     print(f"loop suite on {sys.version.split()[0]}: {len(found)} worse than the stock loop")
     return 1 if found else 0

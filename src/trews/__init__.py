@@ -1,11 +1,12 @@
 """trews: network programming made easy. Write the protocol, not the plumbing.
 
     serve, Server, Drained     servers
-    connect                    clients
+    connect, Client            clients: one connection, one that is kept
     Connection, Sent           what both are made of; callbacks or coroutines
     Endpoint                   where to listen or connect, as a string
     framing                    how a stream is cut into messages
     soon, after, every         timers
+    in_thread                  what blocks, without holding up the loop
     call_from_thread           from another thread into the loop
     run, EventLoop             the loop
     errors                     all exceptions; they are here too
@@ -15,7 +16,7 @@ Layout: `errors`, `endpoint`, `framing`, `inbox` know bytes only; `poller`, `tim
 """
 
 from trews import errors, framing
-from trews.client import Connecting, connect
+from trews.client import Client, Connecting, connect
 from trews.connection import Connection, PeerCredentials, Sent
 from trews.endpoint import Endpoint
 from trews.errors import (
@@ -36,6 +37,7 @@ from trews.errors import (
     MessageTooLong,
     MessageTooSlow,
     PeerVanished,
+    ProcessExited,
     Switched,
     TimedOut,
     TLSError,
@@ -45,7 +47,7 @@ from trews.errors import (
 from trews.loop import EventLoop, new_event_loop, run
 from trews.server import Connections, Drained, Server, Stats
 from trews.serving import serve
-from trews.threads import call_from_thread
+from trews.threads import call_from_thread, in_thread
 from trews.timers import Timer, after, every, soon
 
 __version__ = "0.1.0"
@@ -53,6 +55,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Aborted",
     "BusyError",
+    "Client",
     "ClosedByPeer",
     "ClosedLocally",
     "ConnectError",
@@ -75,6 +78,7 @@ __all__ = [
     "MessageTooSlow",
     "PeerCredentials",
     "PeerVanished",
+    "ProcessExited",
     "Sent",
     "Server",
     "Stats",
@@ -90,6 +94,7 @@ __all__ = [
     "errors",
     "every",
     "framing",
+    "in_thread",
     "new_event_loop",
     "run",
     "serve",

@@ -25,6 +25,32 @@ logger = logging.getLogger("trews")
 _EAGER = sys.version_info >= (3, 12)
 
 
+class Started(asyncio.Future[None]):
+    """What a method returns that starts when it is called: to await it is optional.
+
+    An error that nobody can learn of any more, as this was thrown away, is the connection's.
+    """
+
+    def __init__(self, connection: Calls) -> None:
+        super().__init__(loop=connection._loop)
+        self._connection = connection
+
+    def settle(self, exc: BaseException | None) -> None:
+        """It is done, or has failed."""
+        if self.done():
+            return
+        if exc is None:
+            self.set_result(None)
+        else:
+            self.set_exception(exc)
+
+    def __del__(self) -> None:
+        if self._log_traceback and not self._loop.is_closed():  # set while an exception was not looked at
+            exc = self.exception()
+            if exc is not None and not self._connection._is_own_end(exc):
+                self._loop.call_soon_threadsafe(self._connection._failed, exc)  # garbage is found on any thread
+
+
 class Calls(asyncio.Protocol):
     """The part of a connection that runs user code."""
 

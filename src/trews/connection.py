@@ -10,7 +10,7 @@ import itertools
 import logging
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 
 from trews.addresses import shown
 from trews.errors import (
@@ -19,11 +19,13 @@ from trews.errors import (
     ClosedByPeer,
     ClosedLocally,
     ConnectionClosed,
+    Error,
     MessageTooLong,
     TimedOut,
 )
 from trews.framing import Framer, framer_for
-from trews.inbox import NEED
+from trews.handover import hand_over
+from trews.inbox import NEED, Ahead
 from trews.lifecycle import MESSAGE_SECONDS, Lifecycle, Reader
 from trews.names import check_names, private_names
 from trews.phase import Consumer, Phase
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
 
 logger = logging.getLogger("trews")
+C = TypeVar("C", bound="Connection")
 
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
 _UNYIELDED = 64 * KIB  # bytes that a peer may take at once before `drain` lets the others run
@@ -255,6 +258,31 @@ class Connection(Lifecycle):
         self.write(encode(message))
         return self._sent
 
+    def write_file(self, path_or_file: Any, offset: int = 0, count: int | None = None) -> asyncio.Future[None]:
+        """Send a file, or a part of it, without holding it in memory; by sendfile where the system can.
+
+        It begins when called: what is written from then on is sent after it. Awaiting it is optional, and
+        cancelling what waits for it does not stop it.
+
+        Args:
+            path_or_file: a path; or a regular file that is open for reading bytes, or what has `seek` and `read` like
+                one. It is not closed and must not be until this is done.
+            offset: the byte to begin with.
+            count: how many bytes; None is to the end that the file has now.
+
+        Returns:
+            A future: done when the last byte is with the operating system. It has OSError for a file that cannot be
+            read, EOFError for one that is too short or has become so (what is missing is not sent, and the peer
+            cannot know), the reason if the connection ended before. An error is the connection's, as if a
+            callback had raised it, if the future is thrown away.
+
+        Raises:
+            TypeError, ValueError: this cannot be sent as a file, or the class overrides `write`.
+            ClosedLocally: after `close()` or `close_write()` of one's own.
+        """
+        self._require_connected()
+        return self._send_file(path_or_file, offset, count)
+
     # -- reading
 
     def pause_reading(self) -> None:
@@ -293,6 +321,36 @@ class Connection(Lifecycle):
         self._say_goodbye()
         if self._is_eof_told:
             self._pump_soon()  # both directions are shut now
+
+    def switch(self, other: type[C] | C) -> C:
+        """Let another connection go on with the transport; this one ends, with `Switched`.
+
+        What has come and was not delivered goes along, and so does what is still to be sent. The other has this one's
+        server and addresses; it is told `on_connect` in the next turn of the loop, and can be prepared until then.
+
+        Args:
+            other: a `Connection` subclass, or an object of one that is not connected.
+
+        Returns:
+            The other connection.
+
+        Raises:
+            TypeError: `other` is neither.
+            Error: a file is being sent: await `write_file()` first.
+            ConnectionClosed: the connection has ended.
+        """
+        self._require_connected()
+        if self._phase is not _OPEN:
+            raise self._closed(self._reason)
+        new: object = other() if isinstance(other, type) else other
+        if not isinstance(new, Connection):
+            raise TypeError(f"switch() takes a Connection subclass, or an object of one, not {other!r}")
+        if new._phase is not _NEW or new is self:
+            raise TypeError(f"switch() takes a connection that is not connected, not {new!r}")
+        if self._files:
+            raise Error(f"{self!r} is sending a file: await write_file(...) before switch()")
+        hand_over(self, new)
+        return cast("C", new)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine as a task that is cancelled when the connection ends. Its error is the connection's.
@@ -374,7 +432,7 @@ class Connection(Lifecycle):
                 raise self._closed(ClosedByPeer())
             if self._phase is _OPEN:
                 if self._is_at_stop():
-                    raise self._closed(ClosedByPeer("the server is stopping"))
+                    raise self._closed(ClosedByPeer(self._why_stopping()))
                 return NEED
         raise self._closed(self._reason)
 
@@ -384,6 +442,25 @@ class Connection(Lifecycle):
             self._regulate()
         elif self._phase in (_OPEN, _DOWN):
             self._pump_soon()
+
+    async def peek(self, count: int, timeout: float | None = None) -> bytes:
+        """Wait for the next `count` bytes and look at them: they stay for the next `read()`, or for `on_read`.
+
+        Args:
+            count: how many bytes, at least 1 and at most `max_message`.
+            timeout: seconds to wait at most.
+
+        Returns:
+            So many bytes; fewer only if the peer has ended after them.
+
+        Raises:
+            ValueError: `count` is not possible.
+            As `read()`, whose place it takes while it waits.
+        """
+        if not 0 < count <= self.max_message:
+            raise ValueError(f"peek() looks at 1 to {self.max_message} bytes (max_message), not {count}")
+        data: bytes = await self.read(Ahead(count), timeout)
+        return data
 
     async def read_all(self, limit: int = 16 * KIB * KIB) -> bytes:
         """Everything that the peer sends until its end, as bytes. If it is cancelled, what it has read is lost.
@@ -427,7 +504,7 @@ class Connection(Lifecycle):
         while True:
             if self._phase > _FLUSHING:
                 raise self._closed(self._reason)
-            if not self._is_full:
+            if not self._is_full and self._held is None:
                 break
             waiter = self._loop.create_future()
             self._drainers.append(waiter)

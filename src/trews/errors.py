@@ -11,6 +11,7 @@ Error
     ├── ClosedByPeer         clean: the peer said goodbye (FIN)
     ├── ClosedLocally        clean: this program called close()
     ├── Switched             clean: another Connection has taken over
+    ├── ProcessExited        clean if .status is 0: the program at the other end has ended
     ├── ConnectionReset      the peer, or something between, broke it off (RST, EPIPE)
     ├── PeerVanished         no answer to keep-alive probes
     ├── Aborted              abort(), an error in a callback (__cause__), the end of a grace
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ class ConnectError(Error, ConnectionError):
             tried = self.attempts[0][1]
         else:
             tried = "; ".join(f"{address}: {reason}" for address, reason in self.attempts)
-        super().__init__(f"cannot connect to {target}: {tried}" if tried else target)
+        super().__init__(f"cannot connect to {target.removesuffix(':')}: {tried}" if tried else target)
 
 
 class ConnectTimedOut(ConnectError, TimedOut):
@@ -131,6 +133,18 @@ class Switched(ConnectionClosed):
 
     is_clean = True
     summary = "another connection object has taken over"
+
+
+class ProcessExited(ConnectionClosed):
+    """The program at the other end (of an `exec:` endpoint) has ended.
+
+    `status` is its exit status; negative, the number of the signal that ended it. Clean if it is 0.
+    """
+
+    def __init__(self, message: str = "", status: int = 0) -> None:
+        self.status = status
+        self.is_clean = status == 0
+        super().__init__(message or _how_it_ended(status))
 
 
 class ConnectionReset(ConnectionClosed):
@@ -192,6 +206,15 @@ class IncompleteMessage(ConnectionClosed):
 
 class TLSError(ConnectionClosed):
     """The TLS handshake failed, a certificate was refused, or the stream was cut short."""
+
+
+def _how_it_ended(status: int) -> str:
+    if status >= 0:
+        return f"the program has ended with status {status}"
+    try:
+        return f"the program was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"the program was ended by signal {-status}"
 
 
 _SENTENCES = {

@@ -585,8 +585,7 @@ def framer_for(value: Any) -> Framer:
     if isinstance(value, Struct):
         return Packed(value)
     if not isinstance(value, type) and hasattr(value, "decoder") and hasattr(value, "encode"):
-        framer: Framer = value
-        return framer
+        return value  # type: ignore[no-any-return]  # it need not be a subclass
     raise TypeError(_refusal(value))
 
 

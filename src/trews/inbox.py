@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from trews.errors import IncompleteMessage, MessageTooLong
-from trews.framing import RAW_MAX, SPENT, Decoder, Exactly, cut, framer_for
+from trews.framing import RAW_MAX, SPENT, Decoder, Exactly, Framer, cut, framer_for
 
-__all__ = ["NEED", "SPENT", "Inbox", "is_zero"]
+__all__ = ["NEED", "SPENT", "Ahead", "Inbox", "is_zero"]
 
 
 class _Need:
@@ -31,6 +31,31 @@ NEED: Final = _Need()
 
 # What a frame of somebody's own decoder may need besides its payload before the engine cuts it off.
 _SLACK: Final = 1024
+
+
+class Ahead(Framer):
+    """The next `count` bytes, which stay in the inbox; at the end of the stream those that there are."""
+
+    __slots__ = ("count",)
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def decoder(self) -> Decoder:
+        return _AheadDecoder(self.count)
+
+
+class _AheadDecoder(Decoder):
+    least = 0  # bytes that it takes
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def decode(self, buffer: bytearray, scanned: int) -> tuple[Any, int] | int:
+        return (cut(buffer, 0, self._count), 0) if len(buffer) >= self._count else self._count
+
+    def eof(self, buffer: bytearray) -> tuple[Any, int] | None:
+        return bytes(buffer), 0
 
 
 class Inbox:

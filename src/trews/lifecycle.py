@@ -27,6 +27,7 @@ from trews.errors import (
     ClosedByPeer,
     ClosedLocally,
     ConnectionClosed,
+    ConnectionReset,
     closed_by,
 )
 from trews.inbox import NEED, SPENT, Inbox, is_zero
@@ -35,6 +36,7 @@ from trews.phase import Consumer, Phase
 from trews.settings import DEFAULTS, check_setting
 from trews.timers import clock_of
 from trews.transport.linger import Linger
+from trews.transport.process import ProcessSocket
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
@@ -120,7 +122,7 @@ class Lifecycle(Output):
         self._is_reading = True  # as far as the transport knows
         self._is_stopping = False  # to be closed when what has arrived is handed out
         self._delivers_rest = False  # lost: what arrived before is still handed out
-        self._is_ended = self._is_gone = False
+        self._is_ended = self._is_gone = self._has_handed_over = False
         self._is_aborted = False
 
     # -- what the transport tells (asyncio.Protocol)
@@ -276,8 +278,11 @@ class Lifecycle(Output):
     def _step_stop(self) -> bool:
         """Nothing is to be handed out now: the end, if the connection was only waiting for that."""
         if self._is_stopping:
-            self._shut(ClosedLocally("the server is stopping"))
+            self._shut(ClosedLocally(self._why_stopping()))
         return False
+
+    def _why_stopping(self) -> str:
+        return "the client is stopping" if self._server is None else "the server is stopping"
 
     def _delivers_to_on_read(self) -> bool:
         return self._consumer is _ON_READ or "on_read" in self.__dict__
@@ -449,6 +454,8 @@ class Lifecycle(Output):
 
     def _set_reason(self, reason: ConnectionClosed) -> None:
         """The first reason counts, but a goodbye that came to nothing was none."""
+        if isinstance(reason, (ClosedByPeer, ClosedLocally, ConnectionReset)):
+            reason = getattr(self._child_process(), "reason", None) or reason  # its status says more
         if self._reason is None or (self._reason.is_clean and not reason.is_clean):
             reason.connection = self
             self._reason = reason
@@ -470,7 +477,7 @@ class Lifecycle(Output):
             self._read_from_peer(True)
         if self._reader is not None:
             self._reader.wake()
-        if transport.get_write_buffer_size():
+        if transport.get_write_buffer_size() or self._held is not None:
             transport.set_write_buffer_limits(0, 0)  # resume_writing comes when all is sent
             self._deadlines.watch_flush(self.close_timeout)
         else:
@@ -478,7 +485,7 @@ class Lifecycle(Output):
 
     def _flushed(self) -> None:
         """All is sent: say goodbye, and leave the socket to a `Linger`."""
-        if self._phase is not _FLUSHING or self._transport.get_write_buffer_size():
+        if self._phase is not _FLUSHING or self._held is not None or self._transport.get_write_buffer_size():
             return
         self._note_sent()
         self._go_down()
@@ -525,6 +532,7 @@ class Lifecycle(Output):
             self._reader.wake()
         wake(self._drainers)
         wake(self._down_waiters)
+        self._end_files()
         self._deadlines.go_down()
         if self._has_tasks():
             self._deadlines.watch_tasks(self.close_timeout)
@@ -560,11 +568,19 @@ class Lifecycle(Output):
         """The end of all, once what `on_close` and `on_error` began is over too."""
         if self._has_tasks() or self._is_ended:
             return
+        child = self._child_process()
+        if child is not None and not self._has_handed_over and child.outlives(self):
+            return  # it calls this again
         self._is_ended = True
         self._deadlines.end()
         wake(self._end_waiters)
         if self._server is not None:
             self._server._ended(self)
+
+    def _child_process(self) -> ProcessSocket | None:
+        """What it is connected to, if that is a program which was started for it."""
+        sock = self._transport.core.sock if isinstance(self._transport, StreamTransport) else None
+        return sock if isinstance(sock, ProcessSocket) else None
 
     def _begin_stop(self) -> None:
         """The server is stopping: `on_stop`, soon."""

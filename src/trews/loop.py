@@ -15,9 +15,12 @@ from weakref import WeakSet
 
 from trews.poller import Poller
 from trews.threads import enter
+from trews.timers import checked
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
+    import selectors
+    from collections import deque
     from collections.abc import Coroutine
 
     from trews.poller import Watcher
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asyncio")
 T = TypeVar("T")
+
+LONGEST_POLL = 24 * 3600.0  # seconds, as asyncio's: a poller takes its milliseconds as a C int
 
 
 class EventLoop(asyncio.SelectorEventLoop):
@@ -35,8 +40,14 @@ class EventLoop(asyncio.SelectorEventLoop):
         transports: `"trews"` gives asyncio libraries our stream transport, `"asyncio"` the stock one.
     """
 
-    _transports: Any  # of asyncio: its stream transports by fd
-    _closed = True  # of asyncio, which asks when a loop goes that was refused by __init__
+    # Of asyncio: its stream transports by fd, what will run next, timers (a heap), what it polls with.
+    _transports: Any
+    _ready: deque[Any]
+    _scheduled: list[asyncio.TimerHandle]
+    _selector: Any
+    _clock_resolution: float
+    _closed = True  # it asks when a loop goes that was refused by __init__
+    _is_stepped = False
 
     def __init__(self, poller: Poller | str | None = None, *, transports: str = "trews") -> None:
         if transports not in ("trews", "asyncio"):
@@ -69,8 +80,44 @@ class EventLoop(asyncio.SelectorEventLoop):
         extra = {} if peername is None else {"peername": peername}
         transport = StreamTransport(self, sock, protocol, poller or self._poller, extra)
         self._streams.add(transport)
-        transport.start()
+        try:
+            transport.start()
+        except OSError as exc:
+            transport._fatal_error(exc)  # the poller cannot take it: the end of this connection, of nobody else
         return transport
+
+    def step(self, timeout: float | None) -> bool:
+        """Run one turn of the loop, for a program that has a main loop of its own.
+
+        Waits for events, timers and calls from threads, then runs what is due. What that has asked for in its
+        turn (`call_soon`, tasks that go on) waits for the next step.
+
+        Args:
+            timeout: seconds to wait at most; 0 not at all, None until something happens. It does not wait if
+                something is due already.
+
+        Returns:
+            Whether there was anything to do: `while loop.step(0): pass` does all there is.
+
+        Raises:
+            RuntimeError: the loop runs already, another one does in this thread, or it is closed.
+        """
+        if timeout is not None:
+            timeout = min(checked(timeout), LONGEST_POLL)
+        if self.is_running():
+            raise RuntimeError("loop.step() is for a main loop of your own, and this loop is running: await instead")
+        turn = _OneTurn(self, self._poller, timeout)
+        self._is_stepped = True
+        self._selector = turn
+        try:
+            self.run_forever()
+        finally:
+            self._selector = self._poller
+        return turn.is_busy
+
+    def _has_due(self) -> bool:
+        """Whether the next timer is due; one that was cancelled may count."""
+        return bool(self._scheduled) and self._scheduled[0].when() < self.time() + self._clock_resolution
 
     def set_debug(self, enabled: bool) -> None:
         super().set_debug(enabled)
@@ -112,6 +159,26 @@ class EventLoop(asyncio.SelectorEventLoop):
         if waiter is not None:
             self.call_soon(_release, waiter)
         return transport
+
+
+class _OneTurn:
+    """What the loop polls with in a step: it waits no longer than the step may, and the turn is the last."""
+
+    def __init__(self, loop: EventLoop, poller: Poller, timeout: float | None) -> None:
+        self._loop = loop
+        self._poller = poller
+        self._timeout = timeout
+        self.is_busy = False
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        loop = self._loop
+        loop._selector = self._poller  # before anything can register something
+        loop.stop()
+        if timeout is None or (self._timeout is not None and self._timeout < timeout):
+            timeout = self._timeout
+        events, is_busy = self._poller.select_and_tell(timeout)
+        self.is_busy = is_busy or bool(events or loop._ready) or loop._has_due()
+        return events
 
 
 def _release(waiter: asyncio.Future[None]) -> None:

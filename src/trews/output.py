@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trews.calls import Calls
+from trews.calls import Calls, Started
 from trews.errors import ClosedLocally, ConnectionClosed, Error, WriteBufferFull
 from trews.phase import Phase
+from trews.transport.filepart import FilePart
 from trews.transport.stream import StreamTransport, as_bytes
 
 if TYPE_CHECKING:
@@ -26,9 +28,11 @@ class Output(Calls):
     write_low: int
     write_limit: int
     write_timeout: float | None
+    close_timeout: float | None
 
     _overrides_write: ClassVar[bool] = False
     _transport: Any
+    _reason: ConnectionClosed | None
     _deadlines: Deadlines
     write: Callable[[Any], None]
 
@@ -36,7 +40,13 @@ class Output(Calls):
         self._phase = _NEW
         self._accepted_out = 0  # by write, on transports that do not count themselves
         self._seen_out = 0  # what of it was sent when that was last looked at
+        self._out_before = 0  # bytes that the transport has sent for another connection
+        self._out_in_all: int | None = None  # when the transport has gone to another connection
         self._drainers: list[asyncio.Future[None]] = []
+        self._files: set[Started] = set()  # that are being sent
+        # On transports that are not ours: what waits while a file is sent in pieces.
+        self._held: deque[bytes | FilePart] | None = None
+        self._held_bytes = 0
         self._is_full = False
         self._is_closed_by_user = False
         self._is_write_closed = False
@@ -49,8 +59,10 @@ class Output(Calls):
         if self._phase is _NEW:
             return 0
         transport = self._transport
+        if self._out_in_all is not None:
+            return self._out_in_all
         if isinstance(transport, StreamTransport):
-            return transport.core.total_out - transport.core.waiting
+            return transport.core.total_out - transport.core.waiting - self._out_before
         self._note_sent()
         return self._seen_out
 
@@ -124,12 +136,19 @@ class Output(Calls):
             return
         if not data or not self._admit_more():
             return
+        if self._held is not None:
+            self._held.append(data)
+            self._held_bytes += len(data)
+            return
         self._set_limits()  # before: it tells at once that it is full
+        self._emit(data)
+
+    def _emit(self, data: bytes) -> None:
         self._accepted_out += len(data)
         self._transport.write(data)
         self._deadlines.sent()
         if self.bytes_out != self._accepted_out:
-            self._deadlines.watch_stall(self.write_timeout)
+            self._deadlines.watch_stall(self.write_timeout if self._phase is _OPEN else self.close_timeout)
             self._deadlines.watch_idle()
 
     def _refuse_write(self, data: bytes) -> None:
@@ -139,6 +158,8 @@ class Output(Calls):
 
     def _say_goodbye(self) -> None:
         """FIN, after what waits."""
+        if self._held is not None:
+            return  # `_send_held` will
         try:
             self._transport.write_eof()
         except OSError:
@@ -146,7 +167,10 @@ class Output(Calls):
 
     def _admit_more(self) -> bool:
         """Whether a write may be added to what waits. If not, the connection has been ended."""
-        waiting = self._transport.get_write_buffer_size()
+        transport = self._transport
+        waiting = transport.get_write_buffer_size() + self._held_bytes
+        if isinstance(transport, StreamTransport):
+            waiting -= transport.core.file_bytes  # which are in no memory
         if waiting <= self.write_limit:
             return True
         self._drop(WriteBufferFull(f"the peer does not read: {waiting} bytes wait, write_limit is {self.write_limit}"))
@@ -166,6 +190,96 @@ class Output(Calls):
         self._limits = limits
         self._transport.set_write_buffer_limits(*limits)
         return True
+
+    # -- another connection takes over
+
+    def _let_go(self, new: Output) -> None:
+        """From now on `new` writes. What waits is sent, and counted there."""
+        transport = self._transport
+        self._out_in_all = self.bytes_out
+        if isinstance(transport, StreamTransport):
+            core = transport.core
+            new._out_before = core.total_out - core.waiting
+        else:
+            new._accepted_out = transport.get_write_buffer_size()
+        self.write = self._raw_write = self._write_unowned
+
+    def _write_unowned(self, data: Any) -> None:
+        as_bytes(data)
+        raise self._closed(self._reason)
+
+    # -- files
+
+    def _send_file(self, path_or_file: Any, offset: int, count: int | None) -> Started:
+        if self._overrides_write:
+            raise TypeError(
+                f"{type(self).__name__} has a write() of its own, which write_file() would pass by; "
+                "read the file and write it in pieces, with drain() after each"
+            )
+        sending = Started(self)
+        if self._phase is not _OPEN or self._is_write_closed:
+            self._refuse_write(b"")
+            sending.settle(self._closed(self._reason))
+            return sending
+        try:
+            part = FilePart(path_or_file, offset, count, sending.settle)
+        except (OSError, EOFError) as exc:
+            sending.settle(exc.with_traceback(None))  # whose frames hold `sending`: it would only go as garbage
+            return sending
+        if not len(part):
+            part.finish()
+            return sending
+        self._files.add(sending)
+        sending.add_done_callback(self._files.discard)
+        transport = self._transport
+        if isinstance(transport, StreamTransport):
+            transport.core.write_file(part)
+        elif self._held is not None:
+            self._held.append(part)
+        else:
+            self._held = deque([part])
+            self._spawn(self._send_held())
+        return sending
+
+    async def _send_held(self) -> None:
+        """Send files in pieces, each when the one before has gone, and what was written after them."""
+        while self._held:
+            item = self._held.popleft()
+            if isinstance(item, FilePart):
+                await self._send_pieces(item)
+            else:
+                self._held_bytes -= len(item)
+                self._emit(item)
+        self._held = None
+        wake(self._drainers)
+        if self._is_write_closed or self._phase is _FLUSHING:
+            self._loop.call_soon(self._flushed if self._phase is _FLUSHING else self._say_goodbye)
+
+    def _end_files(self) -> None:
+        """The connection is down: what was not sent of files will not be."""
+        for item in self._held or ():
+            if isinstance(item, FilePart):
+                item.close()
+        self._held, self._held_bytes = None, 0
+        for sending in list(self._files):
+            sending.settle(self._closed(self._reason))
+
+    async def _send_pieces(self, part: FilePart) -> None:
+        sent = 0
+        try:
+            while sent < len(part):
+                data = part.read(sent)
+                if not data:
+                    return
+                self._emit(data)
+                sent += len(data)
+                while self._is_full:
+                    waiter = self._loop.create_future()
+                    self._drainers.append(waiter)
+                    await waiter
+            part.finish()
+        finally:
+            part.close()
 
 
 def wake(waiters: list[asyncio.Future[None]]) -> None:

@@ -7,20 +7,25 @@ microsecond an event. Everything else (asyncio's own readers and writers) is ret
 Rules of a turn: one poll; a watcher is called only if the fd is still its own (fds are reused within a batch);
 after 64 calls or 10 ms the rest waits for the next turn, so that ready callbacks and timers get theirs.
 What raises out of a watcher (KeyboardInterrupt, SystemExit) loses nothing: all pollers are level-triggered.
+
+The four backends stand first; they are in one file with the selector since they are all that it is about.
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import select
 import selectors
+import sys
 import time
 import weakref
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator
 
 READ = 1  # the bits of epoll and poll, which every backend answers in
 WRITE = 4
@@ -60,13 +65,19 @@ class _Poll:
         pass
 
 
+FD_SETSIZE = 1024  # of every libc; Windows counts sockets instead, and Python raises there
+
+
 class _Select:
-    """select(2): everywhere, but not for fds above FD_SETSIZE."""
+    """select(2): everywhere, but not for fds from FD_SETSIZE on."""
 
     def __init__(self) -> None:
         self._masks: dict[int, int] = {}
 
     def register(self, fd: int, mask: int) -> None:
+        if fd >= FD_SETSIZE and sys.platform != "win32":
+            # Here, for this descriptor alone: in poll() it would be an error for all.
+            raise OSError(errno.EMFILE, f"select() cannot watch descriptors from {FD_SETSIZE} on")
         self._masks[fd] = mask
 
     modify = register
@@ -78,8 +89,15 @@ class _Select:
         readers = [fd for fd, mask in self._masks.items() if mask & READ]
         writers = [fd for fd, mask in self._masks.items() if mask & WRITE]
         found: dict[int, int] = {}
-        # Windows reports a failed connect in the third set only.
-        readable, writable, failed = select.select(readers, writers, writers, timeout)
+        try:
+            # Windows reports a failed connect in the third set only.
+            readable, writable, failed = select.select(readers, writers, writers, timeout)
+        except OSError as exc:
+            if exc.errno != errno.EBADF:
+                raise
+            # One that was closed under us must not be the end of all. The other backends forget it, too.
+            self._masks = {fd: mask for fd, mask in self._masks.items() if _is_open(fd)}
+            return []
         for fd in readable:
             found[fd] = READ
         for fd in {*writable, *failed}:
@@ -90,34 +108,52 @@ class _Select:
         self._masks.clear()
 
 
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
 _select: Any = select  # kqueue's names are not known to type checkers elsewhere
 
 
 class _Kqueue:
-    """kqueue(2) of the BSDs and macOS: one filter a direction, EV_EOF comes with the filter it concerns."""
+    """kqueue(2) of the BSDs and macOS: one filter a direction, EV_EOF comes with the filter it concerns.
+
+    Filters are level-triggered (no EV_CLEAR), and go by themselves when their descriptor is closed. An error in a
+    change is raised by `control`, as it is called with no room for EV_ERROR.
+    """
 
     def __init__(self) -> None:
         self._queue = _select.kqueue()
         self._masks: dict[int, int] = {}
 
     def register(self, fd: int, mask: int) -> None:
-        self._change(fd, self._masks.get(fd, 0), mask)
-        self._masks[fd] = mask
+        try:
+            self.modify(fd, mask)
+        except OSError:
+            self.unregister(fd)  # a pipe that nobody reads may have taken the one filter and refused the other
+            raise
 
-    modify = register
+    def modify(self, fd: int, mask: int) -> None:
+        for bit, kind in ((READ, _select.KQ_FILTER_READ), (WRITE, _select.KQ_FILTER_WRITE)):
+            old = self._masks.get(fd, 0)
+            if (old ^ mask) & bit:
+                flags = _select.KQ_EV_ADD if mask & bit else _select.KQ_EV_DELETE
+                self._queue.control([_select.kevent(fd, kind, flags)], 0, 0)
+                self._masks[fd] = old ^ bit
 
     def unregister(self, fd: int) -> None:
-        self._change(fd, self._masks.pop(fd, 0), 0)
-
-    def _change(self, fd: int, old: int, new: int) -> None:
-        for bit, kind in ((READ, _select.KQ_FILTER_READ), (WRITE, _select.KQ_FILTER_WRITE)):
-            if (old ^ new) & bit:
-                flags = _select.KQ_EV_ADD if new & bit else _select.KQ_EV_DELETE
-                self._queue.control([_select.kevent(fd, kind, flags)], 0, 0)
+        try:
+            self.modify(fd, 0)
+        finally:
+            self._masks.pop(fd, None)
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         found: dict[int, int] = {}
-        for event in self._queue.control(None, max(len(self._masks), 1), timeout):
+        for event in self._queue.control(None, 2 * len(self._masks) or 1, timeout):
             bit = READ if event.filter == _select.KQ_FILTER_READ else WRITE
             found[event.ident] = found.get(event.ident, 0) | bit
         return list(found.items())
@@ -158,6 +194,7 @@ class Poller(selectors.BaseSelector):
             raise ValueError(f"no poller {self.name!r} on this machine; there are: {', '.join(BACKENDS)}")
         self._backend: _Backend = BACKENDS[self.name]()
         self._keys: dict[int, selectors.SelectorKey] = {}
+        self._map = _Map(self)
         self._watchers: dict[int, Watcher] = {}
         self._masks: dict[int, int] = {}
         self._batch: list[tuple[int, int, Watcher]] = []
@@ -209,8 +246,8 @@ class Poller(selectors.BaseSelector):
         except KeyError:
             raise KeyError(f"{fileobj!r} is not registered") from None
 
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return self._keys
+    def get_map(self) -> _Map:
+        return self._map
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self._batch:  # the rest of a batch that used up its turn
@@ -231,6 +268,25 @@ class Poller(selectors.BaseSelector):
         if self._batch:
             self._turn()
         return ready
+
+    def select_and_tell(self, timeout: float | None) -> tuple[list[tuple[selectors.SelectorKey, int]], bool]:
+        """As `select`, and whether a watcher was called."""
+        is_busy = False
+        turn = self._turn
+
+        def noting() -> None:
+            nonlocal is_busy
+            is_busy = True
+            self._turn = turn  # a watcher may turn debug mode on
+            turn()
+
+        self._turn = noting
+        try:
+            ready = self.select(timeout)
+        finally:
+            if self._turn is noting:
+                self._turn = turn
+        return ready, is_busy
 
     def close(self) -> None:
         self._backend.close()
@@ -314,13 +370,36 @@ class Poller(selectors.BaseSelector):
 
     def _renew(self) -> None:
         """In a forked child: a poller of its own, for the parent's would be changed by both."""
-        self._backend.close()
+        try:
+            self._backend.close()
+        except OSError:
+            pass  # a kqueue does not come along; before Python 3.12.1 its object does not know
         self._backend = BACKENDS[self.name]()
         for fd, mask in list(self._masks.items()):
             try:
                 self._backend.register(fd, mask)
             except OSError:
                 pass
+
+
+class _Map(Mapping[Any, selectors.SelectorKey]):
+    """The keys of a poller by descriptor or file object, as asyncio asks for them since Python 3.13."""
+
+    def __init__(self, poller: Poller) -> None:
+        self._keys = poller._keys
+        self._fileno = poller._known_fileno
+
+    def __getitem__(self, fileobj: Any) -> selectors.SelectorKey:
+        return self._keys[fileobj if type(fileobj) is int else self._fileno(fileobj)]
+
+    def get(self, fileobj: Any, default: Any = None) -> Any:
+        return self._keys.get(fileobj if type(fileobj) is int else self._fileno(fileobj), default)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._keys)
 
 
 def _fileno(fileobj: Any) -> int:

@@ -19,20 +19,27 @@ from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, sentence
 from trews.handler import connection_class
 from trews.names import check_names, private_names
-from trews.settings import CALLBACKS, DEFAULTS, SERVER_CALLBACKS, check_class, check_grace, check_known, check_setting
+from trews.settings import (
+    AFTER_GRACE,
+    DEFAULTS,
+    GRACE,
+    SERVER_CALLBACKS,
+    check_class,
+    check_grace,
+    check_known,
+    check_place,
+    check_setting,
+)
 from trews.threads import enter
 from trews.transport.attach import attach
-from trews.transport.listener import Listener, bind
+from trews.transport.listener import bind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Iterable, Iterator
 
-    from trews.transport.memory import MemoryListener
+    from trews.transport.listener import AnyListener
 
 logger = logging.getLogger("trews")
-
-GRACE = 10.0
-AFTER_GRACE = 1.0  # seconds that aborted code gets to notice
 
 # What a server's own keywords are.
 _LIMITS: dict[str, Any] = {"max_connections": None, "max_connections_per_host": None}
@@ -113,9 +120,7 @@ class Server:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name in vars(cls):
-            if name in DEFAULTS or (name in CALLBACKS and name not in SERVER_CALLBACKS):
-                raise TypeError(f"{cls.__name__}.{name} belongs on a Connection subclass{_or_keyword(name)}")
+        check_place(cls, SERVER_CALLBACKS, "Server")
         check_names(cls, Server, _private)
         check_class(cls, SERVER_CALLBACKS, _LIMITS)
 
@@ -129,7 +134,7 @@ class Server:
         self._connections = Connections()
         self._class: type[Connection] | None = None
         self._state = State.NEW
-        self._listeners: list[Listener | MemoryListener] = []
+        self._listeners: list[AnyListener] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alive: dict[int, Connection] = {}  # on_close has not returned, or the socket is still there
         self._sockets: dict[int, str | None] = {}  # by connection id: the host it counts for
@@ -220,7 +225,7 @@ class Server:
         if self._state > State.SERVING:
             raise Error(f"{self!r} is stopped; make a new one")
         parsed = [Endpoint.parse(endpoint) for endpoint in endpoints]
-        new: list[Listener | MemoryListener] = []
+        new: list[AnyListener] = []
         try:
             for endpoint in parsed:
                 new += bind(endpoint)
@@ -368,10 +373,21 @@ class Server:
         self._check_drained()
 
     def _check_drained(self) -> None:
+        if self._state is State.SERVING and self._is_used_up():
+            self.stop()
+            return
         if self._state is not State.STOPPING or self._alive or self._sockets or self._start_task is not None:
             return
         if self._final_task is None and self._loop is not None:
             self._final_task = self._loop.create_task(self._finish())
+
+    def _is_used_up(self) -> bool:
+        """Whether no connection is there nor can come: of `stdio:` there is only one."""
+        return (
+            bool(self._listeners)
+            and not (self._alive or self._sockets)
+            and all(listener.is_used_up for listener in self._listeners)
+        )
 
     async def _finish(self) -> None:
         try:
@@ -394,7 +410,7 @@ class Server:
 
     # -- accepting
 
-    def _accept_on(self, listeners: list[Listener | MemoryListener]) -> None:
+    def _accept_on(self, listeners: list[AnyListener]) -> None:
         if self._loop is None:
             raise Error(f"{self!r} has no loop")
         for listener in listeners:
@@ -415,26 +431,26 @@ class Server:
         """A listener has a new connection for us."""
         cls, loop = self._class, self._loop
         if cls is None or loop is None:
-            sock.close()
+            self._turn_away(sock)
             return
         host = address[0] if isinstance(address, tuple) else None
         limit = self.max_connections_per_host
         if limit is not None and host is not None and self._hosts.get(host, 0) >= limit:
             self._stats.refused += 1
-            sock.close()
+            self._turn_away(sock)
             return
         try:
             connection = cls()
         except Exception:
             logger.exception("%r: %s() failed, the connection from %s is closed", self, cls.__name__, shown(address))
             self._stats.failed += 1
-            sock.close()
+            self._turn_away(sock)
             return
         connection._server = self
         connection._remote_address = from_name(address if address is not None else sock.getpeername())
         if not self._is_welcome(connection):
             self._stats.refused += 1
-            sock.close()
+            self._turn_away(sock)
             return
         self._stats.accepted += 1
         self._take_in(connection, host)
@@ -444,6 +460,10 @@ class Server:
             self._released(connection)
 
         attach(loop, sock, connection, address, failed)
+
+    def _turn_away(self, sock: Any) -> None:
+        sock.close()
+        self._check_drained()
 
     def _take_in(self, connection: Connection, host: str | None) -> None:
         self._sockets[connection._id] = host
@@ -484,6 +504,10 @@ class Server:
     def _closing(self, connection: Connection) -> None:
         self._connections._discard(connection)
 
+    def _handed_over(self, old: Connection, new: Connection) -> None:
+        """A connection has its socket from another one."""
+        self._sockets[new._id] = self._sockets.pop(old._id)
+
     def _released(self, connection: Connection) -> None:
         """Its socket is closed."""
         if connection._id not in self._sockets:
@@ -520,10 +544,6 @@ async def _await_logged(server: Server, told: Awaitable[Any]) -> None:
         await told
     except Exception:
         logger.exception("%r: on_error failed", server)
-
-
-def _or_keyword(setting: str) -> str:
-    return f", or is a keyword: Server(..., {setting}=...)" if setting in DEFAULTS else ""
 
 
 _private: frozenset[str] = frozenset()

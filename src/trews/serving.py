@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from trews.endpoint import check_call
 from trews.loop import new_event_loop
-from trews.server import GRACE, Drained, Server, State
-from trews.settings import check_grace
+from trews.server import Drained, Server, State
+from trews.settings import GRACE, check_grace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,6 +18,9 @@ from trews.names import check_arguments
 
 KIB = 1024
 
+GRACE = 10.0  # seconds that a stop gives
+AFTER_GRACE = 1.0  # seconds that aborted code gets to notice
+
 # The defaults of every connection. Sizes are bytes, times are seconds; None is no limit.
 DEFAULTS: dict[str, Any] = {
     "framer": None,
@@ -45,6 +48,7 @@ CALLBACKS = {
     "on_error": "exc",
 }
 SERVER_CALLBACKS = {"on_start": "", "on_stop": "", "on_accept": "connection", "on_error": "connection, exc"}
+CLIENT_CALLBACKS = {"on_up": "connection", "on_down": "reason"}
 PLAIN_ONLY = {
     "on_full": "it is called at once, even while an async callback runs; start a task with self.spawn(...) in it",
     "on_drain": "it is called at once, even while an async callback runs; start a task with self.spawn(...) in it",
@@ -68,6 +72,15 @@ _SYNONYMS = {
     "on_lost": "on_close",
     "on_exception": "on_error",
     "on_drained": "on_drain",
+}
+_CLIENT_SYNONYMS = {
+    "on_open": "on_up",
+    "on_connected": "on_up",
+    "on_connection": "on_up",
+    "on_closed": "on_down",
+    "on_disconnect": "on_down",
+    "on_disconnected": "on_down",
+    "on_lost": "on_down",
 }
 
 _SIZES = frozenset({"max_message", "read_high", "write_high", "write_low", "write_limit"})
@@ -98,6 +111,19 @@ def check_class(cls: type, callbacks: dict[str, str], settings: dict[str, Any]) 
             raise TypeError(f"{cls.__name__}.{name} must be a plain function: {PLAIN_ONLY[name]}")
 
 
+def check_place(cls: type, callbacks: dict[str, str], maker: str) -> None:
+    """Refuse a setting or a callback of connections in the body of a class that makes them (TypeError).
+
+    Args:
+        callbacks: those of `cls` itself.
+        maker: what takes the settings as keywords: `"Server"`.
+    """
+    for name in vars(cls):
+        if name in DEFAULTS or (name in CALLBACKS and name not in callbacks):
+            keyword = f", or is a keyword: {maker}(..., {name}=...)" if name in DEFAULTS else ""
+            raise TypeError(f"{cls.__name__}.{name} belongs on a Connection subclass{keyword}")
+
+
 def check_setting(name: str, value: Any) -> None:
     """Refuse a value that a setting cannot have (TypeError or ValueError)."""
     if isinstance(value, property) or hasattr(type(value), "__get__"):
@@ -114,6 +140,11 @@ def check_setting(name: str, value: Any) -> None:
             raise TypeError(f"{name} is a number of connections or None, not {value!r}")
         if value < 1:
             raise ValueError(f"{name} is a number of connections, 1 or more, or None for no limit, not {value!r}")
+    elif name == "queue" and value is not None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"queue is a number of messages or None, not {value!r}")
+        if value < 1:
+            raise ValueError(f"queue is a number of messages, 1 or more, or None for no queue, not {value!r}")
     elif name in _TIMES and value is not None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
@@ -149,9 +180,9 @@ def _check_callback_name(cls: type, name: str, callbacks: dict[str, str]) -> Non
     for right in callbacks:
         if is_slip(name, right):
             raise TypeError(f"{cls.__name__}.{name} would never be called; did you mean {right}?")
-    right_synonym = _SYNONYMS.get(name)
-    if right_synonym in callbacks:
-        warnings.warn(f"{cls.__name__}.{name} is never called by trews; the callback is {right_synonym}", stacklevel=4)
+    for synonyms in (_SYNONYMS, _CLIENT_SYNONYMS):
+        if (right := synonyms.get(name, "")) in callbacks:
+            warnings.warn(f"{cls.__name__}.{name} is never called by trews; the callback is {right}", stacklevel=4)
 
 
 def _check_setting_name(cls: type, name: str, settings: dict[str, Any]) -> None:

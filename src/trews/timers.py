@@ -252,7 +252,7 @@ def soon(fn: Callable[..., Any], *args: Any) -> Timer:
 def after(seconds: float, fn: Callable[..., Any], *args: Any) -> Timer:
     """Call `fn(*args)` once, in `seconds` seconds (never earlier). `fn` may be `async`."""
     loop = _loop("after")
-    seconds = _seconds(seconds)
+    seconds = checked(seconds)
     timer = Timer(loop, fn, args)
     timer._handle = loop.call_later(seconds, timer._fire)
     return timer
@@ -265,12 +265,13 @@ def every(seconds: float, fn: Callable[..., Any], *args: Any, now: bool = False)
     turn of the loop.
     """
     loop = _loop("every")
-    timer = _Repeating(loop, _seconds(seconds), fn, args)
+    timer = _Repeating(loop, checked(seconds), fn, args)
     timer.start(now)
     return timer
 
 
-def _seconds(seconds: float) -> float:
+def checked(seconds: float) -> float:
+    """A time that a user gave, if it is one."""
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise TypeError(f"a time is a number of seconds, and comes before the function, not {seconds!r}")
     if not seconds >= 0 or math.isinf(seconds):

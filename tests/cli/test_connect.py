@@ -249,6 +249,15 @@ def test_a_signal_while_the_peer_reads_nothing(start, fill):
             done.set()
 
 
+def test_a_program_and_its_status(trews_command):
+    ended = trews_command("connect", "exec:sh -c 'tr a-z A-Z; echo why >&2'", input=b"hi\n")
+    assert (ended.returncode, ended.stdout) == (0, b"HI\n")
+    assert ended.stderr == b"exec:sh -c 'tr a-z A-Z; echo why >&2': why\n"
+    ended = trews_command("connect", "exec:sh -c 'echo hi; exit 3'")
+    assert (ended.returncode, ended.stdout) == (1, b"hi\n")
+    assert ended.stderr == b"trews: exec:sh -c 'echo hi; exit 3': the program has ended with status 3\n"
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return sock.getsockname()[1]
@@ -291,7 +300,12 @@ def test_an_unknown_host(capsys, monkeypatch):
     ("endpoint", "expected"),
     [
         ("unix:/no/such/socket", "trews: cannot connect to unix:/no/such/socket: no such file or directory\n"),
-        ("exec:ls", "trews: exec:ls: this version cannot connect to exec: endpoints\n"),
+        ("systemd:x", "trews: systemd:x: this version cannot connect to systemd: endpoints\n"),
+        (
+            "exec:no-such-program",
+            "trews: cannot connect to exec:no-such-program: there is no program 'no-such-program'\n",
+        ),
+        ("fd:987", "trews: cannot connect to fd:987: file descriptor 987 is not open\n"),
         ("memory:x", "trews: cannot connect to memory:x: no server of this loop listens under that name\n"),
         ("tcp:x:99999", None),
         ("localhost", None),

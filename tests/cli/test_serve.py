@@ -16,6 +16,7 @@ import trews
 from trews.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
+TREWS = [sys.executable, "-W", "error", "-m", "trews"]
 ECHO = f"{ROOT}/examples/echo.py:Echo"
 
 APP = """
@@ -49,6 +50,15 @@ class FailsToStart(trews.Server):
     def on_start(self):
         raise RuntimeError("no database")
 fails = FailsToStart(Echo)
+
+class Talkative(trews.Connection):
+    def on_connect(self):
+        print("printed", flush=True)
+        print("kept in a buffer")
+    def on_read(self, data):
+        self.write(data)
+    def on_close(self, reason):
+        print(type(reason).__name__, flush=True)
 
 class Slow(trews.Server):
     async def on_start(self):
@@ -222,6 +232,161 @@ def test_a_server_that_cannot_start_says_why_in_one_line(trews_command, app):
     assert result.stderr.count(b"\n") == 1
 
 
+# -- its own input and output
+
+
+def test_its_input_and_output_are_one_connection_and_its_end_is_the_commands(trews_command):
+    ended = trews_command("serve", ECHO, "stdio:", input=b"hello")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"hello", b"")
+
+
+def test_files_in_and_out(trews_command, tmp_path):
+    content = os.urandom(5_000_000)
+    (tmp_path / "in").write_bytes(content)
+    with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as sink:
+        ended = trews_command("serve", ECHO, "stdio:", stdin=source, stdout=sink)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert (tmp_path / "out").read_bytes() == content
+
+
+def test_much_through_pipes(trews_command):
+    content = os.urandom(5_000_000)
+    assert trews_command("serve", ECHO, "stdio:", input=content).stdout == content
+
+
+def test_no_input_at_all(trews_command):
+    ended = trews_command("serve", ECHO, "stdio:")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
+def test_what_is_printed_does_not_get_between_what_is_sent(trews_command, app):
+    ended = trews_command("serve", "app_to_serve:Talkative", "stdio:", input=b"hello")
+    assert (ended.returncode, ended.stdout) == (0, b"hello")
+    assert ended.stderr == b"printed\nkept in a buffer\nClosedByPeer\n"
+
+
+def test_a_reader_that_has_seen_enough_ends_it(start):
+    process = start("serve", ECHO, "stdio:", stdin=subprocess.PIPE)
+    process.stdin.write(b"hello")
+    assert process.stdout.read(5) == b"hello"
+    process.stdout.close()
+    assert process.wait(20) == 0  # though its input is still open
+    assert process.stderr.read() == b""
+
+
+def test_the_descriptors_stay_blocking(start):
+    (reader, writer), (far_reader, far_writer) = os.pipe(), os.pipe()
+    try:
+        process = start("serve", ECHO, "stdio:", stdin=reader, stdout=far_writer)
+        os.write(writer, b"x")
+        assert os.read(far_reader, 1) == b"x"
+        assert os.get_blocking(reader)
+        assert os.get_blocking(far_writer)
+        os.close(writer)
+        writer = -1
+        assert process.wait(20) == 0
+    finally:
+        for fd in {reader, writer, far_reader, far_writer} - {-1}:
+            os.close(fd)
+
+
+def test_beside_other_endpoints_it_serves_on(start, listening):
+    process = start("serve", ECHO, "stdio:", "tcp:127.0.0.1:0", stdin=subprocess.PIPE)
+    process.stdin.write(b"hello")
+    assert process.stdout.read(5) == b"hello"
+    process.stdin.close()
+    assert process.stdout.read() == b""
+    line = process.stderr.readline().decode()
+    assert line.startswith("listening on tcp:127.0.0.1:")
+    with connected(line.split()[-1]) as sock:
+        sock.sendall(b"x")
+        assert sock.recv(1) == b"x"
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_though_its_input_is_open(start, app, number):
+    process = start("serve", "app_to_serve:two_lines", "stdio:", stdin=subprocess.PIPE)
+    process.stdin.write(b"one\n")
+    assert process.stdout.read(9) == b"got one\r\n"
+    process.send_signal(number)
+    assert process.wait(20) == 0
+    assert process.stdout.read() == b"bye\r\n"
+    assert process.stderr.read().decode() == f"{STOPPING}stopped; connections closed: 1, aborted: 0\n"
+
+
+def test_lines_from_a_terminal_and_ctrl_d(on_terminal, app):
+    child = on_terminal("serve", "app_to_serve:two_lines", "stdio:")
+    child.sendline("one")
+    child.expect("got one")
+    child.sendline("two")
+    child.expect("got two")
+    child.sendeof()
+    child.expect("bye")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_ctrl_c_on_its_terminal(on_terminal, app):
+    child = on_terminal("serve", "app_to_serve:two_lines", "stdio:")
+    child.sendline("one")
+    child.expect("got one")
+    child.sendintr()
+    child.expect("bye")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_one_socket_as_input_and_output(start):
+    near, far = socket.socketpair()
+    with near, far:
+        process = start("serve", ECHO, "stdio:", stdin=far, stdout=far)
+        far.close()
+        near.settimeout(20)
+        near.sendall(b"hello")
+        near.shutdown(socket.SHUT_WR)
+        assert to_the_end(near) == b"hello"
+        assert process.wait(20) == 0
+
+
+def test_an_accepted_connection_as_a_descriptor(start, app):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname(), timeout=20) as sock:
+            accepted, _ = listener.accept()
+            with accepted:
+                number = accepted.fileno()
+                process = start("serve", ECHO, f"fd:{number}", pass_fds=[number])
+            sock.sendall(b"hello")
+            sock.shutdown(socket.SHUT_WR)
+            assert to_the_end(sock) == b"hello"
+    assert ended(process) == (0, "", "")
+
+
+def test_a_listening_socket_as_a_descriptor(start, listening):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.fileno()
+        process = start("serve", ECHO, f"fd:{number}", pass_fds=[number])
+        address = listener.getsockname()
+    assert listening(process) == [f"fd:{number}"]
+    for _ in range(2):
+        with socket.create_connection(address, timeout=20) as sock:
+            sock.sendall(b"x")
+            assert sock.recv(1) == b"x"
+    process.terminate()
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(("closed", "name"), [("<&-", "standard input"), (">&-", "standard output")])
+def test_an_input_or_output_that_is_closed_is_one_line(closed, name):
+    command = [*TREWS, "serve", ECHO, "stdio:"]
+    ended = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, timeout=40)
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr == f"trews: cannot listen on stdio: {name} is not open\n".encode()
+
+
 def test_a_terminals_ctrl_c(on_terminal):
     child = on_terminal("serve", ECHO, "tcp:127.0.0.1:0")
     child.expect(r"listening on tcp:127.0.0.1:\d+")
@@ -238,6 +403,7 @@ BAD = [
     (["os:getcwd", "0"], "cannot be served"),
     ([ECHO], "say where to listen"),
     ([ECHO, "exec:ls"], "cannot listen on exec:"),
+    ([ECHO, "fd:987"], "cannot listen on fd:987: file descriptor 987 is not open"),
     ([ECHO, "unix:/no/such/place/x"], "there is no directory '/no/such/place'"),
     ([ECHO, "tcp:192.0.2.1:0"], "the address does not belong to this machine"),
     ([ECHO, "0", "--set", "max_mesage=1"], "there is no setting 'max_mesage'; did you mean 'max_message'?"),

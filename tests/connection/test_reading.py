@@ -430,3 +430,68 @@ class TestReadAll:
         task = start(w, w.connection.read_all())
         w.reset()
         assert type(raised(task)) is trews.ConnectionReset
+
+
+class TestPeek:
+    """The bytes that are looked at stay for the next `read()` or `on_read`."""
+
+    @pytest.mark.parametrize("chunk", [None, 1, 2])
+    def test_it_waits_for_so_many_and_they_stay(self, chunk):
+        w = wire(trews.Connection, framer=b"\n")
+        task = start(w, w.connection.peek(3))
+        w.feed(b"ab", chunk=chunk)
+        assert not task.done()
+        w.feed(b"c\nd", chunk=chunk)
+        assert task.result() == b"abc"
+        assert start(w, w.connection.peek(5)).result() == b"abc\nd"
+        assert start(w, w.connection.read()).result() == b"abc"
+        assert start(w, w.connection.read(framer=1)).result() == b"d"
+
+    def test_on_read_gets_them(self):
+        class Sniffing(Recorder):
+            framer = b"\n"
+
+            async def on_connect(self):
+                self.framer = 2 if await self.peek(1) == b"2" else b"\n"
+
+        assert wire(Sniffing).feed(b"2233").connection.messages == [b"22", b"33"]
+        assert wire(Sniffing).feed(b"line\n").connection.messages == [b"line"]
+
+    def test_at_the_end_there_may_be_fewer_and_then_none(self):
+        w = wire(trews.Connection).feed(b"ab")
+        task = start(w, w.connection.peek(3))
+        w.eof()
+        assert task.result() == b"ab"
+        assert start(w, w.connection.peek(1)).result() == b"a"
+        assert start(w, w.connection.read()).result() == b"ab"
+        assert isinstance(start(w, w.connection.peek(1)).exception(), trews.ClosedByPeer)
+
+    def test_the_rest_of_an_exact_number_is_still_incomplete(self):
+        w = wire(trews.Connection, framer=b"\n").feed(b"ab").eof()
+        assert start(w, w.connection.peek(9)).result() == b"ab"
+        assert isinstance(start(w, w.connection.read()).exception(), trews.IncompleteMessage)
+
+    def test_timeout(self):
+        w = wire(trews.Connection).feed(b"ab")
+        task = start(w, w.connection.peek(3, timeout=5))
+        w.advance(5)
+        assert isinstance(task.exception(), trews.TimedOut)
+        assert start(w, w.connection.read()).result() == b"ab"
+
+    def test_it_is_a_reader_like_read(self):
+        w = wire(trews.Connection)
+        task = start(w, w.connection.peek(3))
+        assert isinstance(start(w, w.connection.read()).exception(), trews.BusyError)
+        w.reset()
+        assert isinstance(task.exception(), trews.ConnectionReset)
+
+    @pytest.mark.parametrize("count", [0, -1, 101])
+    def test_what_is_not_possible(self, count):
+        w = wire(trews.Connection, max_message=100)
+        assert "1 to 100 bytes (max_message)" in str(start(w, w.connection.peek(count)).exception())
+
+    def test_no_more_than_that_is_read_ahead(self):
+        w = wire(trews.Connection, read_high=10, max_message=1000, capacity=5000).feed(b"x" * 500)
+        task = start(w, w.connection.peek(1000))
+        w.feed(b"x" * 500)
+        assert len(task.result()) == 1000

@@ -66,10 +66,10 @@ def logged() -> Iterator[list[logging.LogRecord]]:
 
 
 @contextmanager
-def program(source: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python program with its pipes; killed at the end if it still runs."""
+def program(source: str, *under: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python program with its pipes, `under` another one if need be; killed at the end if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-u", "-W", "error", "-c", source],
+        [*under, sys.executable, "-u", "-W", "error", "-c", source],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,10 @@ class Observer:
             raise Planned
         if verb == "write":
             self.write(bytes(args[0]))
+        elif verb == "file":
+            return self.file(bytes(args[0]))
+        elif verb == "peek":
+            return self.peek(*args)
         elif verb == "send":
             return self.send(bytes(args[0]))
         elif verb == "pause":
@@ -159,6 +164,37 @@ class Observer:
             return
         if was_open and not connection.is_closed:
             self.written += data
+
+    def file(self, data: bytes) -> Awaitable[None]:
+        connection = self.connection
+        was_open = not connection.is_closed
+        sending = None
+        try:
+            sending = connection.write_file(io.BytesIO(data))
+        except ClosedLocally:
+            if not self.closed_by_us:
+                self.wrong("write_file raised though nobody closed")
+        if sending is not None and was_open and not connection.is_closed:
+            self.written += data
+        return self.sent(sending)
+
+    async def sent(self, sending: Awaitable[None] | None) -> None:
+        try:
+            if sending is not None:
+                await sending
+        except ConnectionClosed as exc:
+            self.check_reason(exc)
+
+    async def peek(self, count: int, timeout: float | None) -> None:
+        try:
+            data = await self.connection.peek(count, timeout=timeout and timeout * self.second)
+        except (BusyError, TimedOut):
+            return
+        except ConnectionClosed as exc:
+            self.check_reason(exc)
+            return
+        if not 0 < len(data) <= count:
+            self.wrong(f"peek({count}) gave {data!r}")
 
     async def send(self, data: bytes) -> None:
         self.write(data)
@@ -300,7 +336,7 @@ class Observer:
         """Whether its own code lets everything through, and in time."""
         actions = {action for scripts in self.program.scripts.values() for script in scripts for action in script}
         if self.program.kind == "async" and any(
-            action[0] in ("spawn", "read", "wait_closed", "hang", "stubborn", "cancel")
+            action[0] in ("spawn", "read", "peek", "wait_closed", "hang", "stubborn", "cancel")
             or action[1:] in ((2.0,), (20.0,))
             for action in actions
         ):

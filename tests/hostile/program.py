@@ -149,6 +149,8 @@ def _script(rng: random.Random, is_async: bool) -> Script:
             lambda: ("read", rng.choice((None, 0.5))),
             lambda: ("drain",),
             lambda: ("send", 100),
+            lambda: ("file", rng.choice((0, 100, 100_000))),
+            lambda: ("peek", rng.choice((1, 2)), rng.choice((None, 0.5))),
         ]
         rare += [lambda: ("wait_closed",), lambda: ("stubborn", 0.5), lambda: ("hang",)]
         if rng.random() < 0.1:  # it ends its connection, and goes on
@@ -193,6 +195,8 @@ def _step(rng: random.Random) -> Action:
         lambda: ("read", rng.choice((None, None, 0.3)), rng.choice((None, None, "raw", "three"))),
         lambda: ("cancel", rng.randint(0, 5)),
         lambda: ("drain",),
+        lambda: ("file", rng.choice((1, 3000, 300_000))),
+        lambda: ("peek", rng.choice((1, 2)), rng.choice((None, 0.3))),
         lambda: ("wait_closed",),
         lambda: ("spawn", rng.choice(("sleep", "read", "raise", "drain"))),
         lambda: ("turn",),

@@ -155,7 +155,12 @@ async def _run_pair(seed: int) -> list[str]:
     classes = [
         connection_class(handler_of(observer), {**observer.program.settings, "framer": None}) for observer in observers
     ]
-    steps = [(i, step) for i in (0, 1) for step in programs[i].steps if step[0] not in ("feed", "eof", "reset", "read")]
+    steps = [
+        (i, step)
+        for i in (0, 1)
+        for step in programs[i].steps
+        if step[0] not in ("feed", "eof", "reset", "read", "peek")
+    ]
     rng.shuffle(steps)
     async with pair(*classes, capacity=rng.choice((64, 1000, 65536))) as link:
         connections = (link.a, link.b)
@@ -164,7 +169,7 @@ async def _run_pair(seed: int) -> list[str]:
                 getattr(link, step[0])()
             elif step[0] == "advance":
                 await asyncio.sleep(step[1])
-            elif step[0] in ("drain", "wait_closed"):
+            elif step[0] in ("drain", "file", "wait_closed"):
                 observers[side].tasks.append(loop.create_task(_waiting(observers[side], step)))
             elif step[0] not in ("take", "turn", "framer", "cancel"):
                 observers[side].act(step)
@@ -202,7 +207,7 @@ async def _run_pair(seed: int) -> list[str]:
 
 def _plain_only(program: Program) -> dict[str, Any]:
     """Scripts without what only async code can do."""
-    waits = {"sleep", "read", "drain", "send", "wait_closed", "stubborn", "hang"}
+    waits = {"sleep", "read", "peek", "drain", "file", "send", "wait_closed", "stubborn", "hang"}
     return {
         name: tuple(tuple(action for action in script if action[0] not in waits) for script in scripts)
         for name, scripts in program.scripts.items()

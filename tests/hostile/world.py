@@ -156,7 +156,7 @@ class Run:
             getattr(peer, verb)()
         elif verb in ("clog", "unclog"):
             peer.is_clogged = verb == "clog"
-        elif verb in ("read", "drain", "wait_closed"):
+        elif verb in ("read", "peek", "drain", "file", "wait_closed"):
             self.start(step)
         elif verb == "cancel":
             tasks = self.observer.tasks
@@ -219,7 +219,7 @@ class Run:
             return True
         actions = {action[0] for scripts in program.scripts.values() for script in scripts for action in script}
         if program.finale == "stop" and (
-            program.kind == "handler" or "read" in actions | {step[0] for step in program.steps}
+            program.kind == "handler" or {"read", "peek"} & (actions | {step[0] for step in program.steps})
         ):
             return True  # who reads in the middle of a message waits for the rest
         return bool(actions & {"hang", "wait_closed", "pause", "close_write"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from contextlib import closing
 
@@ -13,6 +14,7 @@ from trews import Server
 from trews.testing import VirtualLoop, no_leaks, wire
 from trews.transport.linger import Linger
 from trews.transport.memory import memory_pair
+from trews.transport.pipe import PipeSocket
 from trews.transport.stream import StreamTransport
 
 
@@ -156,3 +158,24 @@ def test_nothing_lingers_after_the_peers_goodbye():
 
     with no_leaks(), asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(main())
+
+
+def test_nothing_lingers_on_a_pipe():
+    async def main():
+        (reader, far_writer), (far_reader, writer) = os.pipe(), os.pipe()
+        loop = asyncio.get_running_loop()
+        pipe = PipeSocket(loop, reader, writer, "pipe")
+        transport = StreamTransport(loop, pipe, asyncio.Protocol(), pipe)
+        transport.start()
+        transport.write_eof()
+        gone = loop.create_future()
+        Linger(transport, loop, lambda: gone.set_result(None))
+        await gone
+        await asyncio.sleep(0)
+        with pytest.raises(BrokenPipeError):
+            os.write(far_writer, b"x")
+        os.close(far_writer)
+        os.close(far_reader)
+
+    with no_leaks():
+        trews.run(main())

@@ -78,6 +78,8 @@ async def converse(endpoint: Endpoint, source: Input, sink: Output) -> None:
         await asyncio.gather(sending, printing, return_exceptions=True)
         peer.close()
         await peer.wait_closed()
+    if isinstance(peer.reason, trews.ProcessExited) and not peer.reason.is_clean:
+        raise Problem(f"{endpoint.shown}: {peer.reason}", 1)
 
 
 async def send(source: Input, peer: trews.Connection) -> None:

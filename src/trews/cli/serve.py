@@ -12,7 +12,8 @@ import trews
 from trews import debugging
 from trews.cli import arguments, target
 from trews.cli.problem import Problem, in_one_line
-from trews.server import GRACE
+from trews.settings import GRACE
+from trews.transport.inherited import OneConnection
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,7 +35,7 @@ def command(thing: str, endpoints: tuple[str, ...], assignments: tuple[str, ...]
 
     MODULE:NAME or FILE.py:NAME is a Connection subclass, an async function of a connection, or a Server.
     An ENDPOINT is a port (4040), tcp:HOST:PORT, unix:PATH, ...; without a host it is localhost only,
-    and 'tcp:*:4040' is all interfaces.
+    and 'tcp:*:4040' is all interfaces. With 'stdio:' the command's own input and output are the connection.
     """
     logging.basicConfig(format="%(asctime)s %(message)s")
     seconds = arguments.seconds("--grace", grace)
@@ -53,7 +54,8 @@ def command(thing: str, endpoints: tuple[str, ...], assignments: tuple[str, ...]
 
 def announce(server: trews.Server) -> None:
     """Say where it can be reached; IPv4 and IPv6 of one endpoint are one line."""
-    for endpoint in dict.fromkeys(endpoint.shown for endpoint in server.endpoints):
+    listeners = [listener for listener in server._listeners if not isinstance(listener, OneConnection)]
+    for endpoint in dict.fromkeys(listener.endpoint.shown for listener in listeners):
         print(f"listening on {endpoint}", flush=True)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import events
-from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trews.loop import EventLoop
@@ -58,8 +57,6 @@ class VirtualLoop(EventLoop):
     """
 
     deadline_granularity = 0.0  # deadlines of connections are exact
-    _ready: deque[Any]
-    _scheduled: list[asyncio.TimerHandle]
     _virtual: _VirtualPoller
 
     def __init__(self, start: float = 1000.0, *, poller: str | None = None) -> None:
@@ -69,6 +66,10 @@ class VirtualLoop(EventLoop):
     def time(self) -> float:
         """The virtual time in seconds."""
         return self._virtual.tick
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for its threads: without a timeout, for they do not live on virtual time."""
+        await super().shutdown_default_executor()
 
     def settle(self) -> None:
         """Run until there is nothing to do at this time. Works inside another running loop too."""

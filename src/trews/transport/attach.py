@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from trews.transport.memory import MemorySocket
+from trews.transport.pipe import PipeSocket
+from trews.transport.process import ProcessSocket
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
@@ -19,20 +21,22 @@ def attach(
     peername: Any,
     failed: Callable[[BaseException], None],
 ) -> None:
-    """Start `protocol` on an accepted or connected socket; at once on trews' loop and in memory.
+    """Start `protocol` on an accepted or connected socket; at once on trews' loop, in memory and on pipes.
 
     Args:
-        sock: connected and non-blocking.
+        sock: connected and non-blocking, or what behaves like that.
         peername: the peer's address if it is known, else None.
         failed: called if another loop could not make its transport; the socket is closed then.
     """
-    is_memory = isinstance(sock, MemorySocket)
+    polls_itself = isinstance(sock, (MemorySocket, PipeSocket))
+    if isinstance(sock, ProcessSocket):
+        sock.belongs_to(protocol)
     attach_stream = getattr(loop, "attach_stream", None)
     if attach_stream is not None:
-        attach_stream(sock, protocol, peername, sock if is_memory else None)
+        attach_stream(sock, protocol, peername, sock if polls_itself else None)
         return
-    if is_memory:
-        StreamTransport(loop, sock, protocol, sock).start()  # it polls itself
+    if polls_itself:
+        StreamTransport(loop, sock, protocol, sock).start()
         return
     task = loop.create_task(loop.connect_accepted_socket(lambda: protocol, sock))
 

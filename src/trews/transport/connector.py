@@ -10,8 +10,10 @@ from typing import Any
 from trews.addresses import unknown
 from trews.endpoint import Endpoint
 from trews.errors import ConnectError, ConnectTimedOut, EndpointError, sentence
+from trews.transport.inherited import take
 from trews.transport.listener import set_stream_options
 from trews.transport.memory import find_listener
+from trews.transport.process import open_process
 
 TIMEOUT = 30.0  # seconds for the whole of it: names, and every address
 
@@ -40,10 +42,12 @@ async def open_stream(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tu
                 return await _open_tcp(endpoint, loop, attempts)
             if endpoint.kind == "unix":
                 return await _open_unix(endpoint, loop)
+            if endpoint.kind == "exec":
+                return await open_process(endpoint, loop), endpoint.shown
+            if endpoint.kind in ("stdio", "fd"):
+                return _open_inherited(endpoint, loop)
             if endpoint.kind == "memory":
-                sock = _open_memory(endpoint, loop)
-                await asyncio.sleep(0)  # the server accepts, as another program would meanwhile
-                return sock, None
+                return await _open_memory(endpoint, loop), None
     except TimeoutError:
         attempts.append((endpoint.shown, f"no answer within {timeout:g} s"))
         raise ConnectTimedOut(endpoint.shown, attempts) from None
@@ -88,6 +92,8 @@ async def _addresses(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> lis
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as exc:
         raise ConnectError(endpoint.shown, [(endpoint.shown, unknown(host, port, exc))]) from None
+    except OSError as exc:  # of what looking up needs
+        raise ConnectError(endpoint.shown, [(endpoint.shown, sentence(exc))]) from None
     return [(family, address) for family, _, _, _, address in found]
 
 
@@ -106,22 +112,40 @@ def _literal(host: str, port: int) -> tuple[int, Any] | None:
 
 async def _open_unix(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, Any]:
     path = endpoint.path
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = None
     try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setblocking(False)
         await loop.sock_connect(sock, "\0" + path[1:] if path.startswith("@") else path)
-    except OSError as exc:
-        sock.close()
-        raise ConnectError(endpoint.shown, [(endpoint.shown, sentence(exc))]) from None
-    except BaseException:
-        sock.close()
+    except BaseException as exc:
+        if sock is not None:
+            sock.close()
+        if isinstance(exc, OSError):
+            raise ConnectError(endpoint.shown, [(endpoint.shown, sentence(exc))]) from None
         raise
     return sock, path
 
 
-def _open_memory(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> Any:
+def _open_inherited(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tuple[Any, Any]:
+    def refusal(why: str) -> ConnectError:
+        return ConnectError(endpoint.shown, [(endpoint.shown, why)])
+
+    inherited = take(endpoint, refusal)
+    if inherited.is_listening:
+        inherited.give_back()
+        raise refusal("it is a listening socket, which is for a server")
+    return inherited.open(loop)
+
+
+async def _open_memory(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> Any:
     listener = find_listener(loop, endpoint.path)
     if listener is None:
         reason = "no server of this loop listens under that name"
         raise ConnectError(endpoint.shown, [(endpoint.shown, reason)])
-    return listener.connect()
+    sock = listener.connect()
+    try:
+        await asyncio.sleep(0)  # the server accepts, as another program would meanwhile
+    except BaseException:
+        sock.close()
+        raise
+    return sock

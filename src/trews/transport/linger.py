@@ -39,6 +39,8 @@ class Linger(asyncio.Protocol):
         transport.set_protocol(self)
         transport.resume_reading()
         self._wheel.arm(self, self._since + SILENCE)
+        if not getattr(transport.get_extra_info("socket"), "lingers", True):
+            transport.close()  # a pipe: its reader gets what was written all the same
 
     def abort(self) -> None:
         """Close the socket now."""

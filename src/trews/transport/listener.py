@@ -17,7 +17,12 @@ from trews.errors import EndpointError, ListenError, sentence
 from trews.transport.memory import MemoryListener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
+    from trews.transport.inherited import OneConnection
+
+    AnyListener: TypeAlias = "Listener | MemoryListener | OneConnection"
 
 logger = logging.getLogger("trews")
 
@@ -38,6 +43,8 @@ class Listener:
     Attributes:
         endpoint: as it was bound, with the port that was chosen for 0.
     """
+
+    is_used_up = False  # there may always be one connection more
 
     def __init__(self, sock: socket.socket, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -183,7 +190,7 @@ class Listener:
                 self._on_readable()
 
 
-def bind(endpoint: Endpoint) -> list[Listener | MemoryListener]:
+def bind(endpoint: Endpoint) -> Sequence[AnyListener]:
     """Listen where the endpoint says: one listener, or one each for IPv4 and IPv6.
 
     Raises:
@@ -194,11 +201,18 @@ def bind(endpoint: Endpoint) -> list[Listener | MemoryListener]:
         if endpoint.get(option) is not None:
             raise EndpointError(f"{endpoint.shown}: a server of this version has no option {option}=")
     if endpoint.kind == "tcp":
-        return list(_bind_tcp(endpoint))
+        return _bind_tcp(endpoint)
     if endpoint.kind == "unix":
         return [_bind_unix(endpoint)]
     if endpoint.kind == "memory":
         return [MemoryListener(endpoint)]
+    if endpoint.kind in ("stdio", "fd"):
+        from trews.transport.inherited import listener_of  # here because it needs Listener
+
+        shown = endpoint.shown.removesuffix(":")
+        return [listener_of(endpoint, lambda why: ListenError(f"cannot listen on {shown}: {why}"))]
+    if endpoint.kind == "exec":
+        raise EndpointError(f"{endpoint.shown}: a server cannot listen on exec: endpoints, which are for clients")
     raise EndpointError(f"{endpoint.shown}: this version cannot listen on {endpoint.kind}: endpoints")
 
 

@@ -205,6 +205,8 @@ def _names(loop: asyncio.AbstractEventLoop) -> dict[str, MemoryListener]:
 class MemoryListener:
     """What a `memory:NAME` endpoint listens with: clients of the same loop find it by its name."""
 
+    is_used_up = False
+
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._waiting: deque[MemorySocket] = deque()

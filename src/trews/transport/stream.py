@@ -19,7 +19,7 @@ import sys
 import warnings
 from asyncio import constants, transports, trsock
 from collections import deque
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 from trews.poller import FAILED, READ, WRITE
 from trews.timers import clock_of
+from trews.transport.filepart import FilePart
 
 logger = logging.getLogger("asyncio")
 
@@ -62,6 +63,7 @@ class StreamCore:
         "eof_wanted",
         "face",
         "fd",
+        "file_bytes",
         "gate",
         "into",
         "loop",
@@ -100,9 +102,10 @@ class StreamCore:
         self.eof_seen = False
         self.eof_wanted = False
         self.size = RECV_MIN
-        self.buffer: deque[bytes | bytearray] = deque()
+        self.buffer: deque[bytes | bytearray | FilePart] = deque()
         self.offset = 0  # bytes of buffer[0] that are sent
         self.waiting = 0  # bytes of buffer that are not
+        self.file_bytes = 0  # how many of these are in files, and not in memory
         self.total_out = 0  # bytes accepted by write
         self.sent_at = poller.tick  # when the peer last took a byte
         self.empty_waiter: asyncio.Future[None] | None = None
@@ -228,7 +231,7 @@ class StreamCore:
         self.total_out += len(data)
         self.waiting += len(data)
         tail = self.buffer[-1]
-        if type(tail) is bytearray and len(tail) < SMALL:
+        if isinstance(tail, bytearray) and len(tail) < SMALL:
             tail += data
         else:
             # Small writes share a buffer: 16 MiB of two bytes each took 450 MiB as objects of their own.
@@ -236,15 +239,29 @@ class StreamCore:
         self.watch()
         self.backlogged()
 
+    def write_file(self, part: FilePart) -> None:
+        """Send a part of a file after what waits, and before what is written from now on."""
+        self.total_out += len(part)
+        self.waiting += len(part)
+        self.file_bytes += len(part)
+        self.buffer.append(part)
+        self.watch()
+        self.backlogged()
+
     def flush(self) -> None:
         buffer = self.buffer
+        head = buffer[0]
         try:
-            if len(buffer) == 1:
-                count = self.send(memoryview(buffer[0])[self.offset :] if self.offset else buffer[0])
+            if isinstance(head, FilePart):
+                count = self.send_file(head)
+            elif len(buffer) == 1:
+                count = self.send(memoryview(head)[self.offset :] if self.offset else head)
             else:
                 pieces: list[Any] = list(islice(buffer, PIECES_A_SEND))
+                if self.file_bytes:
+                    pieces = list(takewhile(lambda piece: not isinstance(piece, FilePart), pieces))
                 if self.offset:
-                    pieces[0] = memoryview(buffer[0])[self.offset :]
+                    pieces[0] = memoryview(head)[self.offset :]
                 count = self.sock.sendmsg(pieces)
         except (BlockingIOError, InterruptedError):
             return
@@ -256,6 +273,20 @@ class StreamCore:
         if not self.buffer and self.state != LOST:
             self.flushed()
 
+    def send_file(self, part: FilePart) -> int:
+        """Send some of the part of a file that is at the front; drop it if the file cannot give the rest."""
+        count = part.send(self.sock, self.offset)
+        if count:
+            self.file_bytes -= count
+            return count
+        missing = len(part) - self.offset
+        self.buffer.popleft()
+        self.offset = 0
+        self.total_out -= missing
+        self.waiting -= missing
+        self.file_bytes -= missing
+        return 0
+
     def advance(self, count: int) -> None:
         """Forget `count` bytes: the peer's kernel has them."""
         if count:
@@ -264,7 +295,10 @@ class StreamCore:
         count += self.offset
         buffer = self.buffer
         while buffer and count >= len(buffer[0]):
-            count -= len(buffer.popleft())
+            piece = buffer.popleft()
+            count -= len(piece)
+            if isinstance(piece, FilePart):
+                piece.finish()
         self.offset = count
 
     def flushed(self) -> None:
@@ -339,8 +373,11 @@ class StreamCore:
 
     def drop_output(self, exc: BaseException | None) -> None:
         self.total_out -= self.waiting
+        for piece in self.buffer:
+            if isinstance(piece, FilePart):
+                piece.close()
         self.buffer.clear()
-        self.offset = self.waiting = 0
+        self.offset = self.waiting = self.file_bytes = 0
         self.gate = self.refuse
         if self.empty_waiter is not None and not self.empty_waiter.done():
             self.empty_waiter.set_exception(exc or ConnectionError("Connection is closed by peer"))

@@ -13,7 +13,8 @@ its peer aborted, as Unix sockets do, says so: `open_pair.tells_resets = False`.
 never for more than 20 s; on a `VirtualLoop` they take no time.
 """
 
-from trews.testing.conformance import reading, writing, flow, eof, ending, callbacks, handlers, deadlines, facts  # noqa: F401, I001  # the order of the table
+from trews.testing.conformance import reading, writing, files, flow, eof, ending  # noqa: F401, I001  # the order of the table
+from trews.testing.conformance import callbacks, handlers, deadlines, facts, switching  # noqa: F401
 from trews.testing.conformance.suite import CHECKS, SLOW, Check, OpenPair, Recorder, check_all, run_check
 
 __all__ = ["CHECKS", "SLOW", "Check", "OpenPair", "Recorder", "check_all", "run_check"]
