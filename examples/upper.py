@@ -7,10 +7,13 @@ import trews
 from trews.framing import Line
 
 
-async def upper(conn):
-    async for line in conn:
-        await conn.send(line.upper())
+class Upper(trews.Connection):
+    framer = Line(ends=(b"\n",), encoding="utf-8")
+
+    async def on_connect(self):
+        async for line in self:
+            await self.send(line.upper())
 
 
 if __name__ == "__main__":
-    trews.serve(upper, "localhost:4040", framer=Line(encoding="utf-8"))
+    trews.serve(Upper, "localhost:4040")

@@ -92,9 +92,9 @@ def test_echo(chunk):
 
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_upper(chunk):
-    w = wire(upper.upper, framer=LINES).feed(b"hello\nworld\r\nrest", chunk=chunk)
-    assert w.sent() == b"HELLO\r\nWORLD\r\n"
-    assert w.eof().sent() == b"REST\r\n"
+    w = wire(upper.Upper).feed(b"hello\nworld\r\nrest", chunk=chunk)
+    assert w.sent() == b"HELLO\nWORLD\r\n"
+    assert w.eof().sent() == b"REST\n"
     assert w.closed
 
 
