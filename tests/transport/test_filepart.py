@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import trews
+from tests.connection.recorder import SlowPeer
 from trews.testing import no_leaks, wire
 from trews.transport import filepart
 from trews.transport.filepart import FilePart
@@ -253,3 +254,18 @@ trews.run(main())
 """
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
     assert (out.stdout, out.stderr) == ("True True\n", "")
+
+
+def test_write_timeout_begins_with_the_file_and_each_byte_begins_it_anew(path):
+    with SlowPeer(trews.Connection, 1000) as peer:
+        connection = peer.connection
+        connection.write(b"x" * 1000)  # all that there is room for
+        peer.advance(1000)
+        connection.write_file(path)
+        peer.advance(59)
+        assert connection.is_open
+        assert peer.take(1000)
+        peer.advance(59)
+        assert connection.is_open
+        peer.advance(2)
+        assert type(connection.reason) is trews.WriteStalled

@@ -241,6 +241,8 @@ class StreamCore:
 
     def write_file(self, part: FilePart) -> None:
         """Send a part of a file after what waits, and before what is written from now on."""
+        if not self.buffer:
+            self.sent_at = self.now()  # what deadlines count from
         self.total_out += len(part)
         self.waiting += len(part)
         self.file_bytes += len(part)
@@ -539,12 +541,9 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):
     def __repr__(self) -> str:
         core = self.core
         state = ("open", "closing", "closed")[core.state]
-        reading = "polling" if core.mask & READ else "idle"
-        writing = "polling" if core.mask & WRITE else "idle"
-        return (
-            f"<{type(self).__name__} {state} fd={self._sock_fd} read={reading} "
-            f"write=<{writing}, bufsize={core.waiting}>>"
-        )
+        reading, writing = ("polling" if core.mask & side else "idle" for side in (READ, WRITE))
+        name = type(self).__name__
+        return f"<{name} {state} fd={self._sock_fd} read={reading} write=<{writing}, bufsize={core.waiting}>>"
 
     # -- what asyncio's loop asks of a transport for sendfile and start_tls
 
