@@ -108,6 +108,14 @@ def test_a_backlog_goes_along_and_its_drain_is_told_to_the_other():
         assert (peer.connection.bytes_out, other.bytes_out) == (1000, 510)
 
 
+def test_a_backlog_that_nobody_takes_ends_the_other():
+    with SlowPeer(Recorder, 1000) as peer:
+        peer.connection.write(b"x" * 1500)
+        other = peer.connection.switch(Recorder)
+        peer.advance(61)
+        assert type(other.reason) is trews.WriteStalled
+
+
 def test_a_paused_connection_hands_over_one_that_reads():
     w = wire(Lines)
     w.connection.pause_reading()

@@ -77,6 +77,8 @@ class Handover(asyncio.Protocol):
         new.connection_made(self._transport)
         if self._is_full:
             new.pause_writing()
+        if new._phase is Phase.OPEN and self._transport.get_write_buffer_size():
+            new._deadlines.watch_stall(new.write_timeout)
         if self._data and new._phase is Phase.OPEN:
             new._inbox.feed(self._data)
             new._pump()
