@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import Any
 
 import pytest
 
 import trews
 from trews import ClosedLocally, Connection, WriteBufferFull, WriteStalled
-from trews.testing import wire
+from trews.testing import run, wire
 
 
 class Sink(Connection):
@@ -161,3 +162,32 @@ def test_after_an_own_close_write_raises(loop_factory: Any) -> None:
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(main())
+
+
+def test_a_file_in_pieces_lets_the_others_run_even_if_the_peer_takes_all_at_once() -> None:
+    class Swallowing(asyncio.Transport):
+        def write(self, data: Any) -> None:
+            pass
+
+        def get_write_buffer_size(self) -> int:
+            return 0
+
+        def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+            pass
+
+        def abort(self) -> None:
+            pass
+
+    async def main() -> int:
+        connection = Sink()
+        connection.connection_made(Swallowing())
+        sending = connection.write_file(io.BytesIO(bytes(8 << 20)))
+        turns = 0
+        while not sending.done():
+            turns += 1
+            await asyncio.sleep(0)
+        connection.connection_lost(None)
+        await connection.wait_closed()
+        return turns
+
+    assert run(main()) > 8

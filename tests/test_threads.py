@@ -502,3 +502,14 @@ def test_with_steps_the_result_comes_between_them() -> None:
     assert task.result() == 7
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
+
+
+def test_an_exit_in_it_ends_the_program_and_the_thread_that_waits() -> None:
+    program = """
+import sys, trews
+async def main():
+    await trews.in_thread(lambda: trews.call_from_thread(sys.exit, 3).result())
+trews.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "", "")

@@ -347,7 +347,7 @@ class Connection(Lifecycle):
             raise TypeError(f"switch() takes a Connection subclass, or an object of one, not {other!r}")
         if new._phase is not _NEW or new is self:
             raise TypeError(f"switch() takes a connection that is not connected, not {new!r}")
-        if self._files:
+        if self._sends_file():
             raise Error(f"{self!r} is sending a file: await write_file(...) before switch()")
         hand_over(self, new)
         return cast("C", new)

@@ -16,6 +16,7 @@ from weakref import WeakSet
 from trews.poller import Poller
 from trews.threads import enter
 from trews.timers import checked
+from trews.transport.process import end_programs, has_programs
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ class EventLoop(asyncio.SelectorEventLoop):
     def close(self) -> None:
         if not self.is_closed() and not self.is_running():
             self._abandon_streams()
+            if has_programs(self):
+                self.run_until_complete(end_programs(self))
         super().close()
 
     def _abandon_streams(self) -> None:

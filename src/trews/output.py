@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,16 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from trews.calls import Calls, Started
 from trews.errors import ClosedLocally, ConnectionClosed, Error, WriteBufferFull
 from trews.phase import Phase
-from trews.transport.filepart import FilePart
+from trews.transport.filepart import CHUNK, FilePart
 from trews.transport.stream import StreamTransport, as_bytes
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from trews.deadlines import Deadlines
 
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
+YIELD = 1024 * 1024  # bytes of a file in pieces, then the others get their turn
 
 
 class Output(Calls):
@@ -47,6 +48,7 @@ class Output(Calls):
         # On transports that are not ours: what waits while a file is sent in pieces.
         self._held: deque[bytes | FilePart] | None = None
         self._held_bytes = 0
+        self._is_silent = False  # that the transport is full is not the user's business
         self._is_full = False
         self._is_closed_by_user = False
         self._is_write_closed = False
@@ -97,14 +99,14 @@ class Output(Calls):
 
     def pause_writing(self) -> None:
         self._is_full = True
-        if self._phase is _OPEN:
+        if self._phase is _OPEN and not self._is_silent:
             self._loop.call_soon(self._tell, "on_full")
 
     def resume_writing(self) -> None:
         self._is_full = False
         self._note_sent()
         wake(self._drainers)
-        if self._phase is _OPEN:
+        if self._phase is _OPEN and not self._is_silent:
             self._loop.call_soon(self._tell, "on_drain")
         elif self._phase is _FLUSHING:
             self._loop.call_soon(self._flushed)
@@ -185,7 +187,7 @@ class Output(Calls):
     def _set_limits(self) -> bool:
         """Have the transport use the settings. False if it does already."""
         limits = (self.write_high, min(self.write_low, self.write_high))
-        if limits == self._limits:
+        if limits == self._limits or self._phase > _OPEN:
             return False
         self._limits = limits
         self._transport.set_write_buffer_limits(*limits)
@@ -209,6 +211,11 @@ class Output(Calls):
         raise self._closed(self._reason)
 
     # -- files
+
+    def _sends_file(self) -> bool:
+        """Whether one is not sent yet (also if nobody waits for it any more)."""
+        transport = self._transport
+        return transport.core.file_bytes > 0 if isinstance(transport, StreamTransport) else self._held is not None
 
     def _send_file(self, path_or_file: Any, offset: int, count: int | None) -> Started:
         if self._overrides_write:
@@ -271,15 +278,32 @@ class Output(Calls):
                 data = part.read(sent)
                 if not data:
                     return
+                self._set_limits()
                 self._emit(data)
                 sent += len(data)
-                while self._is_full:
-                    waiter = self._loop.create_future()
-                    self._drainers.append(waiter)
-                    await waiter
+                await self._while_full()
+                if sent % YIELD < CHUNK:
+                    await asyncio.sleep(0)  # a peer that takes everything at once must not keep the others from running
+            await self._until_all_is_out()
             part.finish()
         finally:
             part.close()
+
+    async def _while_full(self) -> None:
+        while self._is_full:
+            waiter = self._loop.create_future()
+            self._drainers.append(waiter)
+            await waiter
+
+    async def _until_all_is_out(self) -> None:
+        """Wait for the last byte: such a transport tells only when it has less than its limit, so that is 0 now."""
+        await self._while_full()
+        if self._transport.get_write_buffer_size():
+            self._is_silent = True
+            self._limits = (0, 0)
+            self._transport.set_write_buffer_limits(0, 0)
+            await self._while_full()
+            self._is_silent = False
 
 
 def wake(waiters: list[asyncio.Future[None]]) -> None:

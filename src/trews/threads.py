@@ -95,6 +95,9 @@ def call_from_thread(fn: Callable[..., Any], *args: Any) -> concurrent.futures.F
             else:
                 future.set_result(result)
         except (KeyboardInterrupt, SystemExit):
+            future.set_exception(
+                concurrent.futures.CancelledError()
+            )  # a thread that waits would keep the program alive
             raise
         except BaseException as exc:
             future.set_exception(exc)

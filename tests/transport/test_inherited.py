@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import select
 import socket
 import subprocess
 import sys
+import tty
 
 import pytest
 import uvloop
@@ -441,3 +443,30 @@ def test_windows_is_told(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(ListenError, match="Windows cannot poll such descriptors"):
         Server(Upper).listen("stdio:")
+
+
+def test_a_terminal_that_takes_nothing_stops_nobody():
+    """One that polls as writable may take less than is written; a blocking write of that would stop the loop."""
+
+    class Flooding(trews.Connection):
+        write_timeout = 0.2
+
+        def on_connect(self):
+            self.write(bytes(1 << 20))
+
+        def on_close(self, reason):
+            self.server.reason = reason
+
+    class Noting(trews.Server):
+        reason = None
+
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    was_blocking = os.get_blocking(slave)
+    try:
+        server = Noting(Flooding).listen(f"fd:{slave}")
+        trews.run(server.serve())
+        assert type(server.reason) is trews.WriteStalled
+        assert was_blocking
+    finally:
+        os.close(master)

@@ -348,3 +348,17 @@ def test_a_writer_alone_reads_nothing_and_ends_when_nobody_reads(on_loop, monkey
         assert not protocol.is_eof
 
     on_loop(main)
+
+
+def test_what_is_forgotten_is_closed_once():
+    loop = asyncio.SelectorEventLoop()
+    ours, theirs = os.pipe()
+    sock = PipeSocket(loop, ours, -1, "pipe")
+    sock.__del__()
+    others = os.dup(theirs)  # may get the number
+    sock.__del__()
+    sock.close()
+    assert is_open(others)
+    os.close(others)
+    os.close(theirs)
+    loop.close()

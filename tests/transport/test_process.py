@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -392,3 +393,53 @@ def test_connecting_that_is_cancelled_leaves_nothing(on_loop):
 
 
 assert pipe.GONE_TIME < process.EXIT_TIME < process.TERM_TIME
+
+
+def is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("close", [True, False])
+def test_a_program_does_not_outlive_our_loop(close):
+    async def main():
+        connection = await trews.connect("exec:sleep 987")
+        if close:
+            connection.close()
+        return connection._transport.core.sock._child.transport.get_pid()
+
+    pid = trews.run(main())
+    while is_alive(pid):  # it was killed; pytest's timeout is the bound
+        os.sched_yield()
+
+
+def test_a_program_does_not_outlive_the_process():
+    code = """
+import asyncio, trews
+async def main():
+    connection = await trews.connect("exec:sleep 987")
+    print(connection._transport.core.sock._child.transport.get_pid())
+    connection.close()
+asyncio.run(main())
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    pid = int(out.stdout)
+    while is_alive(pid):
+        os.sched_yield()
+
+
+def test_a_flood_of_lines_takes_no_more_than_its_turn(caplog):
+    caplog.set_level(logging.WARNING, "trews")
+    loop = asyncio.SelectorEventLoop()
+    reader, writer = os.pipe()
+    os.write(writer, b"a\n" * 30_000)
+    log = process._Log(loop, reader, "exec:yes")
+    log._on_readable()
+    assert len(caplog.records) <= process.LOG_READ // 2
+    log.close()
+    assert len(caplog.records) <= process.LOG_READ + process.LINES_AT_EXIT
+    os.close(writer)
+    loop.close()

@@ -54,6 +54,7 @@ class Inherited:
         """The socket or pipe, and the peer's address."""
         name = self.endpoint.shown
         if not self.is_socket:
+            self._reopen_terminals()
             pipe = PipeSocket(loop, self.reader, self.writer, name, is_shared=True)
             self._remember(pipe)
             return pipe, name
@@ -65,6 +66,21 @@ class Inherited:
             return sock, sock.getpeername()
         except OSError:  # it has gone since; reading will tell
             return sock, name
+
+    def _reopen_terminals(self) -> None:
+        """A terminal that is said to be writable may take less than is written, and blocks then.
+
+        So it is opened once more: the flag of that is nobody else's.
+        """
+        new: dict[int, int] = {}
+        for fd in {self.reader, self.writer} - {-1}:
+            if os.isatty(fd):
+                try:
+                    new[fd] = os.open(os.ttyname(fd), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+                except OSError:
+                    continue  # it has no name here (a container), and stays as it is
+                os.close(fd)
+        self.reader, self.writer = new.get(self.reader, self.reader), new.get(self.writer, self.writer)
 
     def to_socket(self) -> socket.socket:
         sock = socket.socket(fileno=self.reader)
@@ -127,7 +143,7 @@ def _why_not(fd: int) -> str:
         mode = os.fstat(fd).st_mode
     except OSError:
         return f"{_named(fd)} is not open"
-    if fd == STDIN and sys.__stdin__ is None:
+    if (fd == STDIN and sys.__stdin__ is None) or (fd == STDOUT and sys.__stdout__ is None):
         return f"{_named(fd)} is not open"  # it was not at the start, and the number may be another's since
     if stat.S_ISDIR(mode):
         return f"{_named(fd)} is a directory"

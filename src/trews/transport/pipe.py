@@ -114,7 +114,10 @@ class PipeSocket:
         for bit in islice(_bits(views), BITS_A_SEND):
             if not _is_ready(self._writer, select.POLLOUT):
                 break
-            written = os.write(self._writer, bit)
+            try:
+                written = os.write(self._writer, bit)
+            except BlockingIOError:  # a terminal that was opened anew
+                break
             count += written
             if written < len(bit):
                 break
@@ -145,7 +148,8 @@ class PipeSocket:
             os.close(reader)
 
     def __del__(self) -> None:
-        for fd in self.descriptors:
+        fds, self._reader, self._writer = self.descriptors, -1, -1  # a transport may close this once more
+        for fd in fds:
             os.close(fd)
 
     # -- reading

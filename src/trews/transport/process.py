@@ -7,6 +7,7 @@ after its connection.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import errno
 import logging
 import os
@@ -29,9 +30,34 @@ logger = logging.getLogger("trews")
 
 EXIT_TIME = 1.0  # seconds to exit, after the program has closed one of its ends: then its status is the reason
 TERM_TIME = 5.0  # seconds from SIGTERM to SIGKILL, or close_timeout if that is less
+KILL_TIME = 1.0  # seconds from SIGKILL to the exit, at most
 LOG_LINE = 1000  # bytes of a line on stderr; the rest of it is left out
-LOG_READ = 64 * 1024
-READS_AT_EXIT = 64  # of what a program has left behind on stderr; somebody else may go on writing to it
+LOG_READ = 4096  # at once, then the others get their turn: 20 us a line
+LINES_AT_EXIT = 1000  # of what a program has left behind on stderr; somebody else may go on writing to it
+
+
+_living: set[ProcessSocket] = set()  # whose program has not exited; the watcher of children keeps these alive anyway
+
+
+def has_programs(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether some that were started on a loop have not exited."""
+    return any(sock._loop is loop for sock in _living)
+
+
+async def end_programs(loop: asyncio.AbstractEventLoop) -> None:
+    """Kill those of a loop that is about to be closed: nobody would do it later."""
+    for sock in _living:
+        if sock._loop is loop:
+            sock._child.signal("kill")
+    end = loop.time() + KILL_TIME
+    while has_programs(loop) and loop.time() < end:
+        await asyncio.sleep(0.001)
+
+
+@atexit.register
+def _kill_all() -> None:
+    for sock in _living:  # of loops that did not do it
+        sock._child.signal("kill")
 
 
 class _Child(asyncio.SubprocessProtocol):
@@ -81,6 +107,7 @@ class ProcessSocket(PipeSocket):
         self._is_closed = False
         self._resets = False
         self._kill_timer: asyncio.TimerHandle | None = None
+        _living.add(self)
         child.on_exit = self._on_exit
         if child.status is not None:
             self._on_exit()
@@ -183,6 +210,7 @@ class ProcessSocket(PipeSocket):
         return super()._ready() | (READ if self.reason is not None else 0)
 
     def _on_exit(self) -> None:
+        _living.discard(self)
         self._child.on_exit = None
         self.reason = ProcessExited(status=self._child.status or 0)
         self._stop_waiting()
@@ -212,6 +240,7 @@ class _Log:
         self._fd = fd
         self._name = name
         self._line = bytearray()
+        self._lines = 0
         self._is_cut = False
         os.set_blocking(fd, False)
         loop.add_reader(fd, self._on_readable)
@@ -239,6 +268,7 @@ class _Log:
         self._line += data[:room]
 
     def _end_line(self) -> None:
+        self._lines += 1
         text = self._line.decode("utf-8", "replace").removesuffix("\r")
         if text:
             logger.warning("%s: %s%s", shown(self._name), shown(text), " [...]" if self._is_cut else "")
@@ -249,9 +279,9 @@ class _Log:
         """Log what is still there."""
         if self._fd < 0:
             return
-        for _ in range(READS_AT_EXIT):
-            if not self._read():
-                break
+        most = self._lines + LINES_AT_EXIT
+        while self._lines < most and self._read():
+            pass
         self._end_line()
         if not self._loop.is_closed():
             self._loop.remove_reader(self._fd)

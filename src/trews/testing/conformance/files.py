@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trews.connection import Connection
-from trews.errors import Aborted, ClosedLocally, ConnectionClosed, WriteBufferFull
+from trews.errors import Aborted, ClosedLocally, ConnectionClosed, Error, WriteBufferFull
 from trews.testing.conformance.suite import (
     KIB,
     MIB,
@@ -233,3 +233,41 @@ async def what_is_no_file_is_refused_at_the_call(open_pair: OpenPair) -> None:
             raised_by(ValueError, client.write_file, path, 0, -1)
         client.write(b"y")
         await until(lambda: server.data == b"y")
+
+
+@check
+async def a_file_is_sent_when_its_last_byte_is_out(open_pair: OpenPair) -> None:
+    async with open_pair(Recorder, Recorder, write_high=64 * MIB, write_limit=64 * MIB) as (client, server):
+        server.pause_reading()
+        written = 0
+        while client.bytes_out == written:  # until some of it waits
+            client.write(bytes(64 * KIB))
+            written += 64 * KIB
+            await asyncio.sleep(0)
+        with _file(bytes(1000)) as path:
+            sending = client.write_file(path)
+            await turns()
+            assert not sending.done()
+            server.on_read = lambda message: None
+            server.resume_reading()
+            await soon(sending)
+            assert client.bytes_out == written + 1000
+        assert client.names == ["connect"]
+
+
+@check
+async def a_file_goes_on_though_nobody_waits_for_it(open_pair: OpenPair) -> None:
+    async with open_pair(Recorder, Recorder) as (client, server):
+        server.pause_reading()
+        with _file(bytes(16 * MIB)) as path:
+            sending = client.write_file(path)
+            sending.cancel()
+            await turns()
+            client.write(b"behind it")
+            raised_by(Error, client.switch, Recorder)
+            server.resume_reading()
+            await until(lambda: server.bytes_in == 16 * MIB + 9)
+            assert server.data.endswith(b"behind it")
+            await until(lambda: not client.of("full") or client.of("drain"))
+        other = client.switch(Recorder)
+        await until(lambda: other.is_open)
