@@ -443,3 +443,27 @@ def test_a_flood_of_lines_takes_no_more_than_its_turn(caplog):
     assert len(caplog.records) <= process.LOG_READ + process.LINES_AT_EXIT
     os.close(writer)
     loop.close()
+
+
+@pytest.mark.parametrize("loop", ["asyncio.new_event_loop()", "uvloop.new_event_loop()", "trews.EventLoop()"])
+def test_the_end_of_a_forked_process_leaves_the_programs_of_its_parent(loop):
+    code = f"""
+import asyncio, os, sys, trews, uvloop
+loop = {loop}
+async def start():
+    return await trews.connect("exec:cat")
+async def use(connection):
+    await connection.send(b"still here")
+    print(await connection.read(framer=10))
+    connection.close()
+    await connection.wait_closed()
+connection = loop.run_until_complete(start())
+pid = os.fork()
+if pid == 0:
+    sys.exit(0)
+os.waitpid(pid, 0)
+loop.run_until_complete(use(connection))
+loop.close()
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert out.stdout == "b'still here'\n"

@@ -54,6 +54,10 @@ async def end_programs(loop: asyncio.AbstractEventLoop) -> None:
         await asyncio.sleep(0.001)
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_living.clear)  # they are the parent's
+
+
 @atexit.register
 def _kill_all() -> None:
     for sock in _living:  # of loops that did not do it
