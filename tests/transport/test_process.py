@@ -445,11 +445,11 @@ def test_a_flood_of_lines_takes_no_more_than_its_turn(caplog):
     loop.close()
 
 
-@pytest.mark.parametrize("loop", ["asyncio.new_event_loop()", "uvloop.new_event_loop()", "trews.EventLoop()"])
-def test_the_end_of_a_forked_process_leaves_the_programs_of_its_parent(loop):
-    code = f"""
+def test_the_end_of_a_forked_process_leaves_the_programs_of_its_parent():
+    # On uvloop: what asyncio's own objects do at the end of such a process is not up to us.
+    code = """
 import asyncio, os, sys, trews, uvloop
-loop = {loop}
+loop = uvloop.new_event_loop()
 async def start():
     return await trews.connect("exec:cat")
 async def use(connection):
