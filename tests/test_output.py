@@ -191,3 +191,54 @@ def test_a_file_in_pieces_lets_the_others_run_even_if_the_peer_takes_all_at_once
         return turns
 
     assert run(main()) > 8
+
+
+def test_what_was_written_behind_a_file_is_not_told_as_too_much() -> None:
+    """To know that a file is out, the transport's limit is 0 for a while; what follows has the connection's again."""
+
+    class Slow(asyncio.Transport):
+        def __init__(self, connection: Connection) -> None:
+            super().__init__()
+            self.connection, self.waiting, self.high, self.is_paused = connection, 0, 0, False
+
+        def write(self, data: Any) -> None:
+            self.waiting += len(data)
+            self.look()
+
+        def look(self) -> None:
+            if self.waiting > self.high and not self.is_paused:
+                self.is_paused = True
+                self.connection.pause_writing()
+            elif self.is_paused and not self.waiting:
+                self.is_paused = False
+                self.connection.resume_writing()
+
+        def get_write_buffer_size(self) -> int:
+            return self.waiting
+
+        def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+            self.high = high or 0
+            self.look()
+
+        def abort(self) -> None:
+            pass
+
+    async def main() -> list[str]:
+        connection = Sink()
+        transport = Slow(connection)
+        connection.connection_made(transport)
+        sending = connection.write_file(io.BytesIO(bytes(100)))
+        connection.write(b"behind it")
+        await asyncio.sleep(1)
+        assert not sending.done()
+        transport.waiting = 0
+        transport.look()
+        await asyncio.sleep(1)
+        assert sending.done()
+        assert transport.waiting == len(b"behind it")
+        told = list(connection.events)
+        connection.connection_lost(None)
+        await connection.wait_closed()
+        return told
+
+    assert "full" not in run(main())

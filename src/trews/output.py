@@ -142,10 +142,10 @@ class Output(Calls):
             self._held.append(data)
             self._held_bytes += len(data)
             return
-        self._set_limits()  # before: it tells at once that it is full
         self._emit(data)
 
     def _emit(self, data: bytes) -> None:
+        self._set_limits()  # before: it tells at once that it is full
         self._accepted_out += len(data)
         self._transport.write(data)
         self._deadlines.sent()
@@ -278,7 +278,6 @@ class Output(Calls):
                 data = part.read(sent)
                 if not data:
                     return
-                self._set_limits()
                 self._emit(data)
                 sent += len(data)
                 await self._while_full()
