@@ -421,6 +421,7 @@ _SECONDS = _Type(r"(?=[0.]*[1-9])[0-9]{0,20}\.?[0-9]{1,24}(e[+-]?[0-9]{1,2})?", 
 _BOOLEAN = _Type("yes|true|on|1|no|false|off|0", "yes or no", ("yes", "true", "on", "1").__contains__)
 _MODE = _Type(r"0?[0-7]{1,3}", "permissions in octal, such as 660", lambda text: int(text, 8))
 _WORDS = _Type(r".+", "names with ',' between, such as h2,http/1.1", is_list=True)
+_CLIENT_CERT = _Type("optional|required", "optional or required")
 _NETWORKS = _Type(r".+", "a network, such as 10.0.0.0/8 or 2001:db8::/32", lambda t: str(ipaddress.ip_network(t)), True)
 _HOST = _Type(r"[\w.-]+|[0-9A-Fa-f:.]+", "the name of a host")
 _PROXY = _Type(
@@ -442,6 +443,7 @@ _OPTIONS = {
     "cert": (("tls",), _TEXT),
     "key": (("tls",), _TEXT),
     "client_ca": (("tls",), _TEXT),
+    "client_cert": (("tls",), _CLIENT_CERT),
     "ca": (("tls",), _TEXT),
     "alpn": (("tls",), _WORDS),
     "server_name": (("tls",), _HOST),
