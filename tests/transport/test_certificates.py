@@ -312,5 +312,5 @@ def test_the_key_log_of_wireshark(authority, cert, monkeypatch, tmp_path):
     assert shake(server(f"cert={cert}").context, authority.trusting()).worked
     assert "CLIENT_HANDSHAKE_TRAFFIC_SECRET" in (tmp_path / "keys").read_text()
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path))
-    with pytest.raises(ListenError, match="SSLKEYLOGFILE=.*: .*directory"):
+    with pytest.raises(ListenError, match=r"SSLKEYLOGFILE=.*: .*directory"):
         server(f"cert={cert}")
