@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
+import ssl
 import tempfile
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import trustme
 import uvloop
 
 import trews
@@ -17,6 +20,8 @@ from trews.testing import VirtualLoop, pair
 from trews.testing.conformance import CHECKS, SLOW, run_check
 from trews.testing.wire import make_connection
 from trews.transport.attach import attach
+from trews.transport.handshake import Handshake
+from trews.transport.memory import memory_pair
 from trews.transport.pipe import PipeSocket
 
 LOOPS = {
@@ -142,6 +147,87 @@ async def over_narrow_pair(client, server, **settings):
             await _end(one, other)
 
 
+@functools.cache
+def _contexts():
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return client, server
+
+
+@asynccontextmanager
+async def over_tls(client, server, **settings):
+    ours, theirs = _contexts()
+    accepting = Accepting(server, tls_context=theirs, **settings).listen("tls:localhost:0")
+    async with accepting:
+        one = await trews.connect(f"tls:localhost:{accepting.port}", client, tls_context=ours, **settings)
+        other = await _opened(accepting)
+        try:
+            yield one, other
+        finally:
+            await _end(one, other)
+            await asyncio.wait_for(accepting.stop(), 20)
+    await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def over_started_tls(client, server, **settings):
+    """TLS that begins on a connection that is there, which hands over to another."""
+    ours, theirs = _contexts()
+    async with _served("tcp:127.0.0.1:0", trews.Connection, trews.Connection, {}) as (one, other):
+        await asyncio.gather(one.start_tls(ours, server_name="localhost"), other.start_tls(theirs))
+        ends = [
+            end.switch(make_connection(handler, settings, None)) for end, handler in ((one, client), (other, server))
+        ]
+        while not all(end.opened_at for end in ends):
+            await asyncio.sleep(0)
+        for _ in range(2):  # also what on_connect has begun
+            await asyncio.sleep(0)
+        try:
+            yield tuple(ends)
+        finally:
+            await _end(*ends)
+
+
+async def _secured(loop, ends, layers):
+    """TLS on both sockets of a pair, and TLS in that again."""
+    ours, theirs = _contexts()
+    for _ in range(layers):
+        waiting = [loop.create_future() for _ in ends]
+        for is_server, (end, made) in enumerate(zip(ends, waiting, strict=True)):
+            Handshake(
+                loop,
+                end,
+                theirs if is_server else ours,
+                server_side=bool(is_server),
+                server_name=None if is_server else "localhost",
+                done=made.set_result,
+                gone=lambda: None,
+            ).start()
+        ends = await asyncio.gather(*waiting)
+    return ends
+
+
+@asynccontextmanager
+async def over_tls_in_memory(client, server, layers=1, chunk=None, **settings):
+    loop = asyncio.get_running_loop()
+    ends = memory_pair(loop)
+    for end in ends:
+        end.chunk = chunk
+    connections = [make_connection(handler, settings, None) for handler in (client, server)]
+    for end, connection in zip(await _secured(loop, ends, layers), connections, strict=True):
+        loop.call_soon(attach, loop, end, connection, None, None)
+    for _ in range(2):  # also what on_connect has begun
+        await asyncio.sleep(0)
+    try:
+        yield tuple(connections)
+    finally:
+        await _end(*connections)
+        await asyncio.sleep(0)
+
+
 TRANSPORTS: dict[str, Any] = {
     "tcp": over_tcp,
     "unix": over_unix,
@@ -150,13 +236,18 @@ TRANSPORTS: dict[str, Any] = {
     "narrow": over_narrow_pair,
     "pipes": over_pipes,
     "inherited": over_inherited_pipes,
+    "tls": over_tls,
+    "starttls": over_started_tls,
+    "tls-memory": over_tls_in_memory,
+    "tls-narrow": functools.partial(over_tls_in_memory, chunk=16_001),
+    "tls-in-tls": functools.partial(over_tls_in_memory, layers=2),
 }
 # Real sockets belong to the real clock.
 COMBINATIONS = [
     (t, loop)
-    for t in ("tcp", "unix", "memory", "pair", "pipes", "inherited")
+    for t in ("tcp", "unix", "memory", "pair", "pipes", "inherited", "tls", "starttls")
     for loop in ("trews", "asyncio", "uvloop")
-] + [(t, "virtual") for t in ("memory", "pair", "narrow")]
+] + [(t, "virtual") for t in ("memory", "pair", "narrow", "tls-memory", "tls-narrow", "tls-in-tls")]
 
 
 def _cases():

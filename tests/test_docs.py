@@ -208,7 +208,8 @@ def test_the_settings_of_connections_are_documented_with_their_defaults() -> Non
 def test_the_settings_of_servers_are_documented_with_their_defaults() -> None:
     table = rows(section(reference("server.md"), "Settings of a server"))
     assert {name: cells[0] for name, cells in table.items()} == {
-        name: f"`{getattr(trews.Server, name)}`" for name in ("max_connections", "max_connections_per_host")
+        name: f"`{getattr(trews.Server, name)}`"
+        for name in ("max_connections", "max_connections_per_host", "max_handshakes")
     }
 
 
@@ -228,7 +229,7 @@ def test_the_setting_of_clients_is_documented_with_its_default() -> None:
 def test_every_method_and_attribute_is_documented(page: str, cls: type, attributes: str) -> None:
     text = reference(page)
     tables = rows(section(text, attributes))
-    settings = {*DEFAULTS, "max_connections", "max_connections_per_host", "queue"}
+    settings = {*DEFAULTS, "max_connections", "max_connections_per_host", "max_handshakes", "queue"}
     public = {name for name in vars(cls) if not name.startswith("_")} - settings
     methods = {name for name in public if not isinstance(vars(cls)[name], property)}
     methods |= {"__aiter__"} & set(vars(cls))

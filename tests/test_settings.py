@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ssl
 import warnings
 from struct import Struct
 
@@ -30,6 +31,7 @@ SETTINGS = [
     ("write_timeout", 60, 5),
     ("close_timeout", 30, 5),
     ("half_close", False, True),
+    ("tls_context", None, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
 ]
 SIZES = ["max_message", "read_high", "write_high", "write_low", "write_limit"]
 TIMES = ["message_timeout", "idle_timeout", "write_timeout", "close_timeout"]

@@ -27,10 +27,10 @@ LAYERS = """
     transport.*
     loop
     settings debugging deadlines calls handover
-    output
+    output upgrade
     lifecycle
     connection
-    handler keeper
+    handler keeper arrivals
     server client
     serving
     __init__

@@ -29,10 +29,14 @@ from trews.inbox import NEED, Ahead
 from trews.lifecycle import MESSAGE_SECONDS, Lifecycle, Reader
 from trews.names import check_names, private_names
 from trews.phase import Consumer, Phase
-from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class
+from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class, check_context
+from trews.transport.stream import StreamTransport, as_bytes
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Coroutine, Generator
+
+    from trews.transport.tls import TLS
 
 logger = logging.getLogger("trews")
 C = TypeVar("C", bound="Connection")
@@ -83,7 +87,7 @@ class Connection(Lifecycle):
         id: a number of its own in this process.
         server: the `Server` that accepted it; None for a client.
         remote_address, local_address: `(host, port)`, or the path of a Unix socket.
-        tls: None on a plain connection.
+        tls: what TLS knows of it (version, cipher, alpn, peer_certificate, …); None on a plain connection.
         opened_at: seconds since the epoch.
     """
 
@@ -98,6 +102,7 @@ class Connection(Lifecycle):
     write_timeout: float | None = DEFAULTS["write_timeout"]
     close_timeout: float | None = DEFAULTS["close_timeout"]
     half_close: bool = DEFAULTS["half_close"]
+    tls_context: ssl.SSLContext | None = DEFAULTS["tls_context"]
 
     _id: int
     _sent: Sent
@@ -184,9 +189,10 @@ class Connection(Lifecycle):
         return self._local_address
 
     @property
-    def tls(self) -> Any:
-        """None: this version has no TLS."""
-        return None
+    def tls(self) -> TLS | None:
+        """Version, cipher, alpn, server_name, peer_certificate of TLS; None on a plain connection."""
+        transport = self._transport if self._phase is not _NEW else None
+        return getattr(transport.core.sock, "tls", None) if isinstance(transport, StreamTransport) else None
 
     @property
     def opened_at(self) -> float:
@@ -313,14 +319,64 @@ class Connection(Lifecycle):
         self._drop(Aborted())
 
     def close_write(self) -> None:
-        """Tell the peer that nothing more will come, and go on reading (half-close)."""
+        """Tell the peer that nothing more will come, and go on reading (half-close).
+
+        Raises:
+            Error: over TLS 1.2, where the peer answers by closing and throws away what it had to say (RFC 5246,
+                7.2.1). In TLS 1.3 the two directions end one by one (RFC 8446, 6.1).
+        """
         self._require_connected()
         if self._phase is not _OPEN or self._is_write_closed:
             return
+        if self.tls is not None and self.tls.version != "TLSv1.3":
+            raise Error(f"{self.tls.version} cannot close one direction alone: use close(), or TLS 1.3")
         self._is_write_closed = True
         self._say_goodbye()
         if self._is_eof_told:
             self._pump_soon()  # both directions are shut now
+
+    def start_tls(
+        self,
+        context: ssl.SSLContext,
+        reply: bytes = b"",
+        *,
+        server_side: bool | None = None,
+        server_name: str | None = None,
+    ) -> asyncio.Future[None]:
+        """Begin TLS on this connection, as STARTTLS and its like ask for.
+
+        It begins when called: nothing more is read in clear, `reply` is sent in clear, and the handshake follows, for
+        which there are 10 s. What is written from now on is sent when it is done. Awaiting it is optional.
+
+        Args:
+            context: of the server its certificate, of a client whom it trusts.
+            reply: what says to the peer that it may begin. Given here, and not written before, so that the peer's
+                first record cannot come before this end is ready for it.
+            server_side: which part of the handshake to take; by default that of the end that was connected to.
+            server_name: of a client: whom the certificate must name; by default the host that was connected to.
+
+        Returns:
+            A future: done when the handshake is; has the reason if the connection ended instead.
+
+        Raises:
+            TypeError, ValueError: the context is none, or not for this side.
+            Error: a file is being sent: await `write_file()` first; or a handshake is under way.
+            ConnectionClosed: the connection has ended.
+
+        Whatever the peer has sent in clear that is not read yet ends the connection with TLSError.
+        """
+        self._require_connected()
+        if self._phase is not _OPEN or self._is_write_closed or self._is_eof:
+            raise self._closed(self._reason)
+        check_context(context)
+        if self._sends_file():
+            raise Error(f"{self!r} is sending a file: await write_file(...) before start_tls()")
+        if self.tls is not None and not self.tls.version:
+            raise Error(f"{self!r} is in a TLS handshake already")
+        from trews.upgrade import start_tls  # here because it imports ssl, which costs 5 ms
+
+        is_server = self._server is not None if server_side is None else server_side
+        return start_tls(self, context, as_bytes(reply), is_server, None if is_server else server_name or self._host)
 
     def switch(self, other: type[C] | C) -> C:
         """Let another connection go on with the transport; this one ends, with `Switched`.

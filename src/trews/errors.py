@@ -22,7 +22,7 @@ Error
     ├── MessageTooLong       a message of more than max_message bytes
     ├── FramingError         bytes that the framer cannot accept
     ├── IncompleteMessage    the peer ended in the middle of a message (.partial)
-    └── TLSError             handshake, certificate, truncation
+    └── TLSError             also OSError: handshake, certificate, truncation
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class IncompleteMessage(ConnectionClosed):
         return copy
 
 
-class TLSError(ConnectionClosed):
+class TLSError(ConnectionClosed, OSError):
     """The TLS handshake failed, a certificate was refused, or the stream was cut short."""
 
 

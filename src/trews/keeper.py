@@ -42,7 +42,13 @@ logger = logging.getLogger("trews")
 async def open_connection(endpoint: Endpoint, connection: Connection) -> None:
     """Connect a new connection. `on_connect` has been called when this returns."""
     loop = asyncio.get_running_loop()
-    sock, address = await open_stream(endpoint, loop)
+    if endpoint.kind == "tls":
+        from trews.transport.secure import open_tls  # here because it imports ssl, which costs 5 ms
+
+        sock, address = await open_tls(endpoint, connection.tls_context, loop)
+    else:
+        sock, address = await open_stream(endpoint, loop)
+    connection._host = endpoint.host
     made = connection._made = loop.create_future()
 
     def failed(exc: BaseException) -> None:

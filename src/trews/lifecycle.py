@@ -103,6 +103,7 @@ class Lifecycle(Output):
     def _prepare(self) -> None:
         """The state of a connection that is not connected yet."""
         self._server = self._remote_address = self._local_address = None
+        self._host = ""  # a client's: whom it was to be connected to
         self._opened_at = 0.0
         self._reason: ConnectionClosed | None = None
         self._prepare_calls()

@@ -123,7 +123,7 @@ class Output(Calls):
         core.admit = self._admit_more
         core.backlogged = self._backlogged
         self._raw_write = core.write
-        if not self._overrides_write:
+        if not self._overrides_write and "write" not in self.__dict__:
             self.write = core.write  # one call less a write
 
     def _write_unconnected(self, data: Any) -> None:

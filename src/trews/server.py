@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import inspect
 import logging
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from trews import timers
 from trews.addresses import from_name, shown
+from trews.arrivals import Arrivals
 from trews.connection import Connection
 from trews.endpoint import Endpoint
-from trews.errors import Aborted, Error, sentence
+from trews.errors import Aborted, Error, TLSError, sentence
 from trews.handler import connection_class
 from trews.names import check_names, private_names
 from trews.settings import (
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trews")
 
 # What a server's own keywords are.
-_LIMITS: dict[str, Any] = {"max_connections": None, "max_connections_per_host": None}
+_LIMITS: dict[str, Any] = {"max_connections": None, "max_connections_per_host": None, "max_handshakes": 1000}
 
 
 class Drained(NamedTuple):
@@ -54,11 +56,12 @@ class Drained(NamedTuple):
 
 @dataclass
 class Stats:
-    """What a server has done so far. Counts are connections and bytes."""
+    """What a server has done so far. Counts are connections and bytes; `handshakes_failed` is about TLS."""
 
     accepted: int = 0
     refused: int = 0
     failed: int = 0
+    handshakes_failed: int = 0
     open: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
@@ -104,7 +107,7 @@ class Server:
 
     Args:
         handler: a `Connection` subclass, or an `async` function of a connection.
-        settings: settings of the connections, and `max_connections`, `max_connections_per_host`.
+        settings: settings of the connections, and `max_connections`, `max_connections_per_host`, `max_handshakes`.
 
     Raises:
         TypeError: an unknown setting or handler.
@@ -113,10 +116,12 @@ class Server:
         connections: those that are open; one that is closing is not among them.
         max_connections: no more are accepted while so many are there; they wait in the kernel.
         max_connections_per_host: more from one address are refused.
+        max_handshakes: of TLS that may be in progress; the oldest gives way to a new one.
     """
 
     max_connections: int | None = None
     max_connections_per_host: int | None = None
+    max_handshakes: int = 1000
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -139,6 +144,7 @@ class Server:
         self._alive: dict[int, Connection] = {}  # on_close has not returned, or the socket is still there
         self._sockets: dict[int, str | None] = {}  # by connection id: the host it counts for
         self._hosts: dict[str, int] = {}
+        self._arrivals = Arrivals()
         self._is_full = False
         self._stats = Stats()
         self._aborted = 0
@@ -228,7 +234,7 @@ class Server:
         new: list[AnyListener] = []
         try:
             for endpoint in parsed:
-                new += bind(endpoint)
+                new += bind(endpoint, self._class.tls_context)
             if self._state is State.SERVING:
                 self._accept_on(new)
         except BaseException:
@@ -353,6 +359,7 @@ class Server:
         self._is_grace_over = True
         if self._start_task is not None:
             self._start_task.cancel()
+        self._arrivals.give_up("the server's grace is over")
         for connection in list(self._alive.values()):
             if not connection._is_ended:
                 self._aborted += 1
@@ -414,7 +421,7 @@ class Server:
         if self._loop is None:
             raise Error(f"{self!r} has no loop")
         for listener in listeners:
-            listener.start(self._loop, self._accept, self._has_room)
+            listener.start(self._loop, functools.partial(self._accept, listener), self._has_room)
             if self._is_full:
                 listener.pause()
 
@@ -427,7 +434,7 @@ class Server:
                 listener.pause()
         return False
 
-    def _accept(self, sock: Any, address: Any) -> None:
+    def _accept(self, listener: AnyListener, sock: Any, address: Any) -> None:
         """A listener has a new connection for us."""
         cls, loop = self._class, self._loop
         if cls is None or loop is None:
@@ -459,7 +466,18 @@ class Server:
             logger.info("a connection from %s was lost at once: %s", shown(address), sentence(exc))
             self._released(connection)
 
-        attach(loop, sock, connection, address, failed)
+        def shaken(result: Any) -> None:
+            if isinstance(result, TLSError):
+                self._stats.handshakes_failed += 1
+                logger.info("%s: the TLS handshake of %s failed: %s", listener.endpoint.shown, shown(address), result)
+            else:
+                attach(loop, result, connection, address, failed)
+
+        context = _tls_context(listener, cls)
+        if context is None:
+            attach(loop, sock, connection, address, failed)
+        else:
+            self._arrivals.begin(loop, sock, context, self.max_handshakes, shaken, lambda: self._released(connection))
 
     def _turn_away(self, sock: Any) -> None:
         sock.close()
@@ -537,6 +555,13 @@ class Server:
             self._stats.bytes_in += connection.bytes_in
             self._stats.bytes_out += connection.bytes_out
         self._check_drained()
+
+
+def _tls_context(listener: AnyListener, cls: type[Connection]) -> Any:
+    """What connections of a tls: endpoint shake hands by; None if it is another kind."""
+    if listener.endpoint.kind != "tls":
+        return None
+    return cls.tls_context if listener.tls is None else listener.tls.context
 
 
 async def _await_logged(server: Server, told: Awaitable[Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import sys
 import warnings
 from typing import Any
 
@@ -34,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "write_timeout": 60.0,
     "close_timeout": 30.0,
     "half_close": False,
+    "tls_context": None,
 }
 
 # The callbacks, and what they are called with.
@@ -84,7 +86,7 @@ _CLIENT_SYNONYMS = {
 }
 
 _SIZES = frozenset({"max_message", "read_high", "write_high", "write_low", "write_limit"})
-_COUNTS = frozenset({"max_connections", "max_connections_per_host"})
+_COUNTS = frozenset({"max_connections", "max_connections_per_host", "max_handshakes"})
 _TIMES = frozenset({"message_timeout", "idle_timeout", "write_timeout", "close_timeout"})
 
 
@@ -130,6 +132,9 @@ def check_setting(name: str, value: Any) -> None:
         return  # computed by the user's class
     if name == "framer":
         framer_for(value)
+    elif name == "tls_context":
+        if value is not None:
+            check_context(value)
     elif name in _SIZES:
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} is a number of bytes, not {value!r}")
@@ -150,6 +155,14 @@ def check_setting(name: str, value: Any) -> None:
             raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
         if not value > 0:
             raise ValueError(f"{name} is a number of seconds above 0, or None for no limit, not {value!r}")
+
+
+def check_context(value: Any) -> None:
+    """Refuse what is no SSLContext (TypeError)."""
+    # Without importing ssl, which costs 5 ms: who has a context has imported it.
+    ssl = sys.modules.get("ssl")
+    if ssl is None or not isinstance(value, ssl.SSLContext):
+        raise TypeError(f"TLS needs an ssl.SSLContext, not {value!r}")
 
 
 def check_grace(value: Any) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from trews.transport.memory import MemorySocket
-from trews.transport.pipe import PipeSocket
 from trews.transport.process import ProcessSocket
 from trews.transport.stream import StreamTransport
 
@@ -21,14 +19,14 @@ def attach(
     peername: Any,
     failed: Callable[[BaseException], None],
 ) -> None:
-    """Start `protocol` on an accepted or connected socket; at once on trews' loop, in memory and on pipes.
+    """Start `protocol` on an accepted or connected socket; at once on trews' loop, and on what is its own poller.
 
     Args:
         sock: connected and non-blocking, or what behaves like that.
         peername: the peer's address if it is known, else None.
         failed: called if another loop could not make its transport; the socket is closed then.
     """
-    polls_itself = isinstance(sock, (MemorySocket, PipeSocket))
+    polls_itself = hasattr(sock, "watch")  # in memory, pipes, TLS
     if isinstance(sock, ProcessSocket):
         sock.belongs_to(protocol)
     attach_stream = getattr(loop, "attach_stream", None)

@@ -38,7 +38,7 @@ async def open_stream(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tu
     timeout = endpoint.get("timeout") or TIMEOUT
     try:
         async with asyncio.timeout(timeout):
-            if endpoint.kind == "tcp":
+            if endpoint.kind in ("tcp", "tls"):
                 return await _open_tcp(endpoint, loop, attempts)
             if endpoint.kind == "unix":
                 return await _open_unix(endpoint, loop)

@@ -34,7 +34,7 @@ class FilePart:
         TypeError, ValueError: what was given cannot be a part of a file.
     """
 
-    __slots__ = ("_done", "_fd", "_file", "_is_native", "_is_own", "_name", "_offset", "_size")
+    __slots__ = ("_done", "_fd", "_file", "_is_native", "_is_own", "_left", "_name", "_offset", "_size")
 
     def __init__(
         self, path_or_file: Any, offset: int, count: int | None, done: Callable[[BaseException | None], None]
@@ -50,6 +50,7 @@ class FilePart:
         self._fd = _fileno(self._file)
         self._is_native = self._fd is not None and hasattr(os, "sendfile")
         self._offset = offset
+        self._left = memoryview(b"")  # what was read and not sent: TLS wants the very same again
         self._done: Callable[[BaseException | None], None] | None = done
         try:
             left = max(0, self._end() - offset)
@@ -92,8 +93,10 @@ class FilePart:
                 if exc.errno in _PEER_GONE:
                     raise
                 self._is_native = False  # a file system that does not know how; or the reading fails, too
-        data = self.read(sent)
-        return int(sock.send(data)) if data else 0
+        self._left = data = self._left or memoryview(self.read(sent))
+        count = int(sock.send(data)) if data else 0
+        self._left = data[count:]
+        return count
 
     def read(self, sent: int) -> bytes:
         """Some of it, from the byte `sent` on; `b""` if the file cannot give the rest: `done` has been told why."""

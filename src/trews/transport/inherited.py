@@ -233,6 +233,8 @@ class OneConnection:
         is_used_up: the connection has been given.
     """
 
+    tls = None
+
     def __init__(self, inherited: Inherited) -> None:
         self.endpoint = inherited.endpoint
         self.is_used_up = False

@@ -17,9 +17,11 @@ from trews.errors import EndpointError, ListenError, sentence
 from trews.transport.memory import MemoryListener
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
+    from trews.transport.certificates import ServerContext
     from trews.transport.inherited import OneConnection
 
     AnyListener: TypeAlias = "Listener | MemoryListener | OneConnection"
@@ -42,12 +44,14 @@ class Listener:
 
     Attributes:
         endpoint: as it was bound, with the port that was chosen for 0.
+        tls: of a tls: endpoint: its certificates.
     """
 
     is_used_up = False  # there may always be one connection more
 
-    def __init__(self, sock: socket.socket, endpoint: Endpoint) -> None:
+    def __init__(self, sock: socket.socket, endpoint: Endpoint, tls: ServerContext | None = None) -> None:
         self.endpoint = endpoint
+        self.tls = tls
         self._sock = sock
         self._file = os.path.abspath(endpoint.path)  # the process may change its directory
         self._inode = _inode(endpoint.path) if endpoint.kind == "unix" else None
@@ -71,6 +75,8 @@ class Listener:
         """Take connections from now on: `accept(socket, address)` for each, while `has_room()`."""
         self._loop, self._accept, self._has_room = loop, accept, has_room
         self._is_proactor = isinstance(loop, getattr(asyncio, "ProactorEventLoop", ()))
+        if self.tls is not None:
+            self.tls.start(loop)
         self._watch(True)
 
     def pause(self) -> None:
@@ -98,6 +104,8 @@ class Listener:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        if self.tls is not None:
+            self.tls.close()
         self._sock.close()
         if self._inode is not None and self._inode == _inode(self._file):
             try:
@@ -190,8 +198,11 @@ class Listener:
                 self._on_readable()
 
 
-def bind(endpoint: Endpoint) -> Sequence[AnyListener]:
+def bind(endpoint: Endpoint, tls_context: ssl.SSLContext | None = None) -> Sequence[AnyListener]:
     """Listen where the endpoint says: one listener, or one each for IPv4 and IPv6.
+
+    Args:
+        tls_context: what a tls: endpoint that names no certificate uses.
 
     Raises:
         ListenError: it cannot be listened on, in one sentence.
@@ -202,6 +213,8 @@ def bind(endpoint: Endpoint) -> Sequence[AnyListener]:
             raise EndpointError(f"{endpoint.shown}: a server of this version has no option {option}=")
     if endpoint.kind == "tcp":
         return _bind_tcp(endpoint)
+    if endpoint.kind == "tls":
+        return _bind_tls(endpoint, tls_context)
     if endpoint.kind == "unix":
         return [_bind_unix(endpoint)]
     if endpoint.kind == "memory":
@@ -214,6 +227,16 @@ def bind(endpoint: Endpoint) -> Sequence[AnyListener]:
     if endpoint.kind == "exec":
         raise EndpointError(f"{endpoint.shown}: a server cannot listen on exec: endpoints, which are for clients")
     raise EndpointError(f"{endpoint.shown}: this version cannot listen on {endpoint.kind}: endpoints")
+
+
+def _bind_tls(endpoint: Endpoint, tls_context: ssl.SSLContext | None) -> list[Listener]:
+    from trews.transport.certificates import ServerContext  # here because it imports ssl, which costs 5 ms
+
+    tls = ServerContext(endpoint) if tls_context is None or endpoint.get("cert") else None
+    listeners = _bind_tcp(endpoint)
+    for listener in listeners:
+        listener.tls = tls
+    return listeners
 
 
 def _bind_tcp(endpoint: Endpoint) -> list[Listener]:
@@ -352,7 +375,7 @@ def _cannot_listen(endpoint: Endpoint, exc: OSError) -> ListenError:
         what = "a server is listening there already"  # on an abstract name: it has no file
     elif exc.errno == errno.EADDRINUSE:
         what = "the address is in use; choose another port, or stop what listens there"
-    elif exc.errno in (errno.EACCES, errno.EPERM) and endpoint.kind == "tcp":
+    elif exc.errno in (errno.EACCES, errno.EPERM) and endpoint.kind in ("tcp", "tls"):
         what = "permission denied; ports below 1024 need a privilege, choose a higher one"
     elif exc.errno == errno.ENOENT:
         what = f"there is no directory {os.path.dirname(endpoint.path)!r}"

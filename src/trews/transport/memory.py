@@ -206,6 +206,7 @@ class MemoryListener:
     """What a `memory:NAME` endpoint listens with: clients of the same loop find it by its name."""
 
     is_used_up = False
+    tls = None
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint

@@ -83,7 +83,6 @@ async def state_is_told(open_pair: OpenPair) -> None:
             assert conn.is_open
             assert not conn.is_closed
             assert conn.reason is None
-            assert conn.tls is None
             assert abs(conn.opened_at - time.time()) < 60
         client.close()
         assert client.is_closed
