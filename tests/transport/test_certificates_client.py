@@ -72,6 +72,16 @@ def test_the_systems_store_is_the_one_of_openssl(authority, serving, monkeypatch
     assert shake(serving, context, name).worked
 
 
+def test_a_changed_store_of_the_system_is_taken_up(authority, serving, monkeypatch, tmp_path):
+    store = tmp_path / "store.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    shutil.copy(Authority(tmp_path).path, store)
+    assert not shake(serving, *client("mail.example")).worked
+    with store.open("ab") as file:
+        file.write(authority.ca.cert_pem.bytes())
+    assert shake(serving, *client("mail.example")).worked
+
+
 def test_with_ca_the_systems_authorities_are_not_trusted(authority, serving, monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", authority.path)
     context, name = client("mail.example", f"ca={Authority(tmp_path).path}")

@@ -236,3 +236,13 @@ def test_stamps_of_a_directory_change_with_its_files(tmp_path):
     before = stamps_of(file)
     one.write_text("22")
     assert stamps_of(file) != before
+
+
+def test_a_file_in_the_place_of_another_of_the_same_age_and_size_is_seen(tmp_path):
+    one, other = tmp_path / "one.pem", tmp_path / "other.pem"
+    for path in (one, other):
+        path.write_text("1")
+        os.utime(path, ns=(10**18, 10**18))
+    before = stamps_of([File.of("cert", str(one))])
+    os.replace(other, one)
+    assert stamps_of([File.of("cert", str(one))]) != before
