@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from click.testing import CliRunner
 
 import trews
+from tests.conftest import absent
 from trews.cli import demo as demo_command
 from trews.cli.demo import LINE_LIMIT, Chat, harmless, wrong_with
+from trews.cli.selfsigned import CannotSign
 from trews.framing import Line
 from trews.testing import no_leaks
 from trews.testing import run as run_virtually
@@ -291,6 +294,53 @@ def test_two_people_on_terminals_and_one_on_the_unix_socket(demo, join_by_termin
     assert not Path(path).parent.exists()
 
 
+def test_two_more_ways_in_are_over_tls(on_terminal, monkeypatch, join_by_terminal):
+    if not shutil.which("openssl"):
+        absent("no openssl here")
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    child = on_terminal("demo")
+    child.expect(r"trews connect '(tls:localhost:\d+\?ca=\S+)'")
+    endpoint = child.match[1]
+    child.expect(r"openssl (s_client -quiet -connect \S+ -CAfile (\S+))\r?\n")
+    arguments, certificate = child.match[1].split(), child.match[2]
+    child.expect("Ctrl-C ends it")
+    alice = on_terminal("connect", endpoint)
+    alice.expect("What is your nickname")
+    alice.sendline("alice")
+    alice.expect("hello, alice")
+    bob = on_terminal(*arguments, program="openssl")
+    bob.expect("verify return:1")
+    bob.sendline("bob")
+    alice.expect("bob has joined")
+    bob.sendline("good morning")
+    alice.expect("bob: good morning")
+    alice.sendline("and to you")
+    bob.expect("alice: and to you")
+    assert end(child) == 0
+    alice.expect("the server is stopping, goodbye")
+    alice.expect(pexpect.EOF)
+    assert not Path(certificate).parent.exists()
+
+
+def test_without_a_way_to_make_a_certificate_there_is_no_tls(monkeypatch):
+    monkeypatch.setenv("TMPDIR", "/tmp")
+
+    def cannot(names):
+        raise CannotSign("there is nothing to make one with")
+
+    monkeypatch.setattr(demo_command, "self_signed", cannot)
+
+    def run(server, grace, ready):
+        ready()
+        server._close_listeners()
+
+    monkeypatch.setattr(demo_command, "run", run)
+    result = CliRunner().invoke(demo_command.command)
+    assert result.exit_code == 0
+    assert "(no TLS: there is nothing to make one with)" in result.output
+    assert "tls:" not in result.output
+
+
 def test_a_reset_is_noticed_at_once(demo, join_by_terminal):
     child, port, _ = demo
     alice = join_by_terminal("alice", port)
@@ -302,14 +352,13 @@ def test_a_reset_is_noticed_at_once(demo, join_by_terminal):
     assert end(child) == 0
 
 
-def test_a_busy_port_is_replaced_by_a_free_one(monkeypatch):
+def test_a_busy_port_is_replaced_by_a_free_one():
     with socket.create_server(("127.0.0.1", 0)) as holder:
         busy = holder.getsockname()[1]
-        monkeypatch.setattr(demo_command, "PORT", busy)
 
         async def main():
             server = trews.Server(Chat)
-            port = demo_command.listen_somewhere(server)
+            port = demo_command.listen_somewhere(server, f"tcp:localhost:{busy}")
             async with server, trews.connect(f"tcp:localhost:{port}", framer=Line(encoding="utf-8")) as person:
                 await hears(person, "Welcome")
             return port

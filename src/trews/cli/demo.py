@@ -1,4 +1,4 @@
-"""`trews demo`: a chat, joined by telnet and through a Unix socket. The whole protocol is the class `Chat`."""
+"""`trews demo`: a chat by telnet, over TLS and through a Unix socket. The whole protocol is the class `Chat`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import click
 
 import trews
 from trews.cli.doctor import build, loop_and_poller
+from trews.cli.selfsigned import CannotSign, self_signed
 from trews.cli.serve import run
 from trews.framing import Decoder, Framer, Line
 
-PORT = 4040  # or another that is free
+PORT, TLS_PORT = 4040, 4443  # or others that are free
 LINE_LIMIT = 1000  # bytes
 NICK_LIMIT = 20  # characters
 GRACE = 2.0  # seconds that goodbyes get
@@ -136,11 +137,20 @@ def wrong_with(nick: str, taken: list[str]) -> str:
 
 @click.command("demo")
 def command() -> None:
-    """Run a chat to join by telnet and through a Unix socket, until Ctrl-C."""
+    """Run a chat to join by telnet, over TLS and through a Unix socket, until Ctrl-C."""
     server = trews.Server(Chat)
     with tempfile.TemporaryDirectory(prefix="trews-demo-") as directory:
-        port = listen_somewhere(server)
+        port = listen_somewhere(server, f"tcp:localhost:{PORT}")
         ways = [f"telnet localhost {port}", f"{this_command()} connect tcp:localhost:{port}"]
+        try:
+            made = self_signed(["localhost", "127.0.0.1", "::1"])
+            secure = trews.Endpoint.parse(f"tls:localhost:{TLS_PORT}").with_options(cert=[made.cert], key=[made.key])
+            tls_port = listen_somewhere(server, str(secure))
+            client = trews.Endpoint.parse(f"tls:localhost:{tls_port}").with_options(ca=made.cert)
+            ways.append(f"{this_command()} connect {shlex.quote(str(client))}")
+            ways.append(f"openssl s_client -quiet -connect localhost:{tls_port} -CAfile {shlex.quote(made.cert)}")
+        except CannotSign as exc:
+            click.echo(f"(no TLS: {exc})")
         try:
             unix = trews.Endpoint.parse(Path(directory, "chat"))
             server.listen(unix)
@@ -152,13 +162,14 @@ def command() -> None:
     click.echo("stopped, and everybody was told goodbye")
 
 
-def listen_somewhere(server: trews.Server) -> int | None:
-    """Listen on the usual port of this machine, or on another if that is busy."""
+def listen_somewhere(server: trews.Server, text: str) -> int | str | None:
+    """Listen on the usual port of this machine, or on another if that is busy; return which."""
+    usual = trews.Endpoint.parse(text)
     try:
-        server.listen(f"tcp:localhost:{PORT}")
+        server.listen(usual)
     except trews.ListenError:
-        server.listen("tcp:localhost:0")
-    return server.port
+        server.listen(usual.with_port(0))
+    return server.endpoints[-1].port
 
 
 def invite(ways: list[str]) -> None:
