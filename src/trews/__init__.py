@@ -4,6 +4,7 @@
     connect, Client            clients: one connection, one that is kept
     Connection, Sent           what both are made of; callbacks or coroutines
     Endpoint                   where to listen or connect, as a string
+    Resolver                   how names become addresses
     framing                    how a stream is cut into messages
     soon, after, every         timers
     in_thread                  what blocks, without holding up the loop
@@ -38,6 +39,7 @@ from trews.errors import (
     MessageTooSlow,
     PeerVanished,
     ProcessExited,
+    ResolveError,
     Switched,
     TimedOut,
     TLSError,
@@ -49,6 +51,7 @@ from trews.server import Connections, Drained, Server, Stats
 from trews.serving import serve
 from trews.threads import call_from_thread, in_thread
 from trews.timers import Timer, after, every, soon
+from trews.transport.resolver import Resolver
 
 __version__ = "0.1.0"
 
@@ -79,6 +82,8 @@ __all__ = [
     "PeerCredentials",
     "PeerVanished",
     "ProcessExited",
+    "ResolveError",
+    "Resolver",
     "Sent",
     "Server",
     "Stats",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from typing import Any
 
 
 def from_name(name: Any) -> Any:
-    """What `getsockname` says, as `(host, port)` or a path; addresses mapped from IPv4 are shown as such."""
+    """What `getsockname` says, as `(host, port)` or a path.
+
+    Addresses mapped from IPv4 are shown as such, and those that mean nothing without an interface have it:
+    `fe80::1%eth0`.
+    """
     if isinstance(name, tuple) and len(name) >= 2:
         host, port = name[:2]
+        if len(name) == 4 and name[3] and "%" not in host:
+            host = f"{host}%{_interface(name[3])}"
         return (host.removeprefix("::ffff:") if "." in host else host, port)
     if isinstance(name, bytes):  # an abstract Unix socket
         return "@" + name.removeprefix(b"\0").decode("utf-8", "backslashreplace")
@@ -25,12 +32,48 @@ def shown(address: Any) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in str(address)) if address else "?"
 
 
+def literal(host: str, port: int) -> Any | None:
+    """What the socket calls take for an address that is written out; None for a name, which must be looked up.
+
+    Raises:
+        OSError: the interface after the `%` does not exist.
+    """
+    plain, percent, scope = host.partition("%")
+    try:
+        if ipaddress.ip_address(plain).version == 4:
+            return None if percent else (plain, port)
+    except ValueError:
+        return None
+    return plain, port, 0, scope_id(scope) if percent else 0
+
+
+def scope_id(interface: str) -> int:
+    """The number of an interface, from its name or from the number itself.
+
+    Raises:
+        OSError: there is none of that name.
+    """
+    if interface.isascii() and interface.isdecimal() and len(interface) <= 9:
+        return int(interface)
+    try:
+        return socket.if_nametoindex(interface)
+    except (OSError, ValueError):
+        raise OSError(f"there is no network interface {interface!r}") from None
+
+
 def unknown(host: str, port: int | str, exc: Exception) -> str:
     """Why a host or the name of a service could not be looked up."""
     reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
     if isinstance(exc, socket.gaierror) and exc.errno == socket.EAI_SERVICE:
         return f"the service {port!r} is not known ({reason}); give the number of its port"
     return f"the host {host!r} is not known ({reason})"
+
+
+def _interface(number: int) -> str:
+    try:
+        return socket.if_indextoname(number)
+    except OSError:  # it is gone
+        return str(number)
 
 
 def _escaped(character: str) -> str:

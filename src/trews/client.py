@@ -25,6 +25,7 @@ from trews.settings import (
     check_setting,
 )
 from trews.threads import enter
+from trews.transport.resolver import Resolver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -44,8 +45,9 @@ _AWAIT = "await it: conn = await trews.connect(...), or async with trews.connect
 class Connecting(Generic[C]):
     """What `connect` returns: await it for the connection, or use it as `async with`, which closes it too."""
 
-    def __init__(self, endpoint: Any, cls: type[C]) -> None:
+    def __init__(self, endpoint: Any, cls: type[C], resolver: Resolver | None = None) -> None:
         self._endpoint = Endpoint.parse(endpoint)
+        self._resolver = _checked(resolver)
         self._class = cls
         self._open_blocks: dict[asyncio.Task[Any] | None, list[C]] = {}
 
@@ -67,7 +69,7 @@ class Connecting(Generic[C]):
 
     async def _connect(self) -> C:
         connection = self._class()
-        await open_connection(self._endpoint, connection)
+        await open_connection(self._endpoint, connection, self._resolver)
         return connection
 
     async def __aenter__(self) -> C:
@@ -90,25 +92,32 @@ class Connecting(Generic[C]):
 
 
 @overload
-def connect(endpoint: Any, **settings: Any) -> Connecting[Connection]: ...
+def connect(endpoint: Any, *, resolver: Resolver | None = None, **settings: Any) -> Connecting[Connection]: ...
 
 
 @overload
-def connect(endpoint: Any, handler: type[C], **settings: Any) -> Connecting[C]: ...
+def connect(endpoint: Any, handler: type[C], *, resolver: Resolver | None = None, **settings: Any) -> Connecting[C]: ...
 
 
 @overload
 def connect(
-    endpoint: Any, handler: Callable[[Connection], Awaitable[Any]], **settings: Any
+    endpoint: Any,
+    handler: Callable[[Connection], Awaitable[Any]],
+    *,
+    resolver: Resolver | None = None,
+    **settings: Any,
 ) -> Connecting[Connection]: ...
 
 
-def connect(endpoint: Any, handler: Any = Connection, **settings: Any) -> Connecting[Any]:
+def connect(
+    endpoint: Any, handler: Any = Connection, *, resolver: Resolver | None = None, **settings: Any
+) -> Connecting[Any]:
     """Connect to an endpoint: `conn = await connect(...)`, or `async with connect(...) as conn`.
 
     Args:
         endpoint: `"localhost:4040"`, `"tcp:[::1]:4040"`, `"unix:/run/x.sock"`, … (see Endpoint).
         handler: the `Connection` subclass of this end, or an `async` function of the connection.
+        resolver: how names become addresses; None: the operating system is asked.
         settings: settings of the connection.
 
     Returns:
@@ -121,7 +130,13 @@ def connect(endpoint: Any, handler: Any = Connection, **settings: Any) -> Connec
     check_call(_RIGHT, handler, (endpoint,), settings)
     if "timeout" in settings:
         raise TypeError('the time for connecting is said in the endpoint: "localhost:4040?timeout=3"')
-    return Connecting(endpoint, connection_class(handler, settings))
+    return Connecting(endpoint, connection_class(handler, settings), resolver)
+
+
+def _checked(resolver: Any) -> Resolver | None:
+    if resolver is None or isinstance(resolver, Resolver):
+        return resolver
+    raise TypeError(f"resolver is a trews.Resolver, not {resolver!r}")
 
 
 class _Kept(Sent):
@@ -145,6 +160,7 @@ class Client(Keeper[C]):
         endpoint: where to connect to, as for `connect`.
         handler: the `Connection` subclass of this end, or an `async` function of the connection.
         queue: how many messages `send` keeps while there is no connection; None: it refuses them then.
+        resolver: how names become addresses; None: the operating system is asked.
         settings: settings of the connections.
 
     Raises:
@@ -166,10 +182,25 @@ class Client(Keeper[C]):
         return self
 
     @overload
-    def __init__(self: Client[Connection], endpoint: Any, *, queue: int | None = None, **settings: Any) -> None: ...
+    def __init__(
+        self: Client[Connection],
+        endpoint: Any,
+        *,
+        queue: int | None = None,
+        resolver: Resolver | None = None,
+        **settings: Any,
+    ) -> None: ...
 
     @overload
-    def __init__(self, endpoint: Any, handler: type[C], *, queue: int | None = None, **settings: Any) -> None: ...
+    def __init__(
+        self,
+        endpoint: Any,
+        handler: type[C],
+        *,
+        queue: int | None = None,
+        resolver: Resolver | None = None,
+        **settings: Any,
+    ) -> None: ...
 
     @overload
     def __init__(
@@ -178,15 +209,25 @@ class Client(Keeper[C]):
         handler: Callable[[Connection], Awaitable[Any]],
         *,
         queue: int | None = None,
+        resolver: Resolver | None = None,
         **settings: Any,
     ) -> None: ...
 
-    def __init__(self, endpoint: Any, handler: Any = Connection, *, queue: int | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        endpoint: Any,
+        handler: Any = Connection,
+        *,
+        queue: int | None = None,
+        resolver: Resolver | None = None,
+        **settings: Any,
+    ) -> None:
         check_call(_RIGHT_CLIENT, handler, (endpoint,), settings)
         check_known(settings, DEFAULTS, _SETTINGS)
         if queue is not None:
             check_setting("queue", queue)
             self.queue = queue
+        self._resolver = _checked(resolver)
         self._endpoint = Endpoint.parse(endpoint)
         self._class = connection_class(handler, settings)  # type: ignore[assignment]  # the overloads say which
 

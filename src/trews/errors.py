@@ -3,6 +3,7 @@
 Error
 ├── EndpointError            also ValueError: an endpoint that cannot be parsed; shows where
 ├── ListenError              also OSError: an endpoint that cannot be listened on
+├── ResolveError             also OSError: a name or an address that could not be looked up
 ├── ConnectError             also ConnectionError: every address tried, and why each failed
 │   └── ConnectTimedOut      also TimedOut
 ├── BusyError                a second reader on one connection
@@ -60,6 +61,10 @@ class EndpointError(Error, ValueError):
 
 class ListenError(Error, OSError):
     """An endpoint that cannot be listened on: the port is busy, privileged, not of this machine."""
+
+
+class ResolveError(Error, OSError):
+    """A name, an address or a service that could not be looked up; says which, and why."""
 
 
 class TimedOut(Error, TimeoutError):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar  # the standard library's has defaults from Python 3.13 on
 
     from trews.endpoint import Endpoint
+    from trews.transport.resolver import Resolver
 
     C = TypeVar("C", bound=Connection, default=Connection)
 else:
@@ -39,16 +40,16 @@ else:
 logger = logging.getLogger("trews")
 
 
-async def open_connection(endpoint: Endpoint, connection: Connection) -> None:
+async def open_connection(endpoint: Endpoint, connection: Connection, resolver: Resolver | None = None) -> None:
     """Connect a new connection. `on_connect` has been called when this returns."""
     loop = asyncio.get_running_loop()
     if endpoint.kind == "tls":
         from trews.transport.secure import open_tls  # here because it imports ssl, which costs 5 ms
 
-        sock, address = await open_tls(endpoint, connection.tls_context, loop)
+        sock, address = await open_tls(endpoint, connection.tls_context, loop, resolver)
     else:
-        sock, address = await open_stream(endpoint, loop)
-    connection._host = endpoint.host
+        sock, address = await open_stream(endpoint, loop, resolver)
+    connection._host = endpoint.host or "localhost"
     made = connection._made = loop.create_future()
 
     def failed(exc: BaseException) -> None:
@@ -99,6 +100,7 @@ class Keeper(Generic[C]):
     def _prepare(self) -> None:
         self._endpoint: Endpoint | None = None
         self._class: type[C] | None = None
+        self._resolver: Resolver | None = None
         self._state = State.NEW
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -157,7 +159,7 @@ class Keeper(Generic[C]):
             return None
         self._current = connection
         try:
-            await open_connection(endpoint, connection)
+            await open_connection(endpoint, connection, self._resolver)
         except OSError as exc:  # ConnectError is one
             self._failed(sentence(exc))
             return None

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import functools
+import ipaddress
 import os
 import socket
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
+import trews
+from tests.clients import LOOPS
 from trews import ConnectError, ConnectTimedOut, Endpoint, EndpointError, TimedOut, testing
 from trews import run as run_really
 from trews.testing import no_leaks
-from trews.transport.connector import open_stream
+from trews.transport.connector import open_stream, open_tcp
+
+LOOPBACK = socket.if_nameindex()[0][1]
 
 
 def opened(text: str, run=run_really):
@@ -227,11 +235,263 @@ def test_cancelling_closes_the_socket(monkeypatch):
         testing.run(main())
 
 
-def test_source_is_the_address_it_comes_from():
+# -- several addresses
+
+
+class Fates:
+    """`sock_connect` and names of a loop that are told what to do: seconds, and an error or None."""
+
+    def __init__(self, monkeypatch, loop, **addresses):
+        self.fates = {host.replace("_", "."): fate for host, fate in addresses.items()}
+        self.started = []
+        self.socks = {}
+        self.loop = loop
+        self.begin = loop.time()
+        monkeypatch.setattr(loop, "getaddrinfo", self.getaddrinfo)
+        monkeypatch.setattr(loop, "sock_connect", self.sock_connect)
+        monkeypatch.setattr(socket.socket, "getsockname", lambda sock: ("127.0.0.1", 50000))
+
+    async def getaddrinfo(self, host, port, **kwargs):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in self.fates]
+
+    async def sock_connect(self, sock, address):
+        self.started.append((self.loop.time() - self.begin, address[0]))
+        self.socks[address[0]] = sock
+        seconds, error = self.fates[address[0]]
+        await asyncio.sleep(seconds)
+        if error is not None:
+            raise OSError(error, os.strerror(error))
+
+
+REFUSED = errno.ECONNREFUSED
+
+
+def with_fates(monkeypatch, text, **fates):
+    """What `open_stream` does: its result or error, and the fates."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        told = Fates(monkeypatch, loop, **fates)
+        try:
+            sock, address = await open_stream(Endpoint.parse(text), loop)
+        except ConnectError as exc:
+            return exc, told
+        with sock:
+            assert sock is told.socks[address[0]]
+            assert [host for host, other in told.socks.items() if other.fileno() >= 0] == [address[0]]
+        return address[0], told
+
+    with no_leaks():
+        return testing.run(main())
+
+
+def test_the_next_address_is_tried_beside_one_that_hangs(monkeypatch):
+    winner, told = with_fates(monkeypatch, "db.example:80", **{"10_0_0_1": (1e9, None), "10_0_0_2": (0.1, None)})
+    assert winner == "10.0.0.2"
+    assert told.started == [(0, "10.0.0.1"), (0.25, "10.0.0.2")]
+
+
+def test_when_the_time_is_over_every_address_is_listed_with_what_is_known(monkeypatch):
+    exc, _ = with_fates(
+        monkeypatch,
+        "db.example:80?timeout=3",
+        **{"10_0_0_1": (1e9, None), "10_0_0_2": (1, REFUSED), "10_0_0_3": (1e9, None)},
+    )
+    assert isinstance(exc, ConnectTimedOut)
+    assert exc.attempts == (
+        ("10.0.0.1:80", "no answer within 3 s"),
+        ("10.0.0.2:80", "connection refused (is a server listening there?)"),
+        ("10.0.0.3:80", "no answer within 3 s"),
+    )
+
+
+def test_an_error_lists_the_addresses_in_the_order_in_which_they_were_tried(monkeypatch):
+    exc, _ = with_fates(
+        monkeypatch, "db.example:80", **{"10_0_0_1": (1, errno.EHOSTUNREACH), "10_0_0_2": (0, REFUSED)}
+    )
+    assert [address for address, _ in exc.attempts] == ["10.0.0.1:80", "10.0.0.2:80"]
+    assert "10.0.0.1:80: the host cannot be reached; 10.0.0.2:80: connection refused" in str(exc)
+
+
+def test_a_name_that_is_not_answered_is_told_as_such(monkeypatch):
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def getaddrinfo(*args, **kwargs):
+            await asyncio.sleep(1e9)
+
+        monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+        late = "^cannot connect to tcp:db.example:80: the look-up of 'db.example': no answer within 30 s$"
+        with pytest.raises(ConnectTimedOut, match=late):
+            await open_stream(Endpoint.parse("db.example:80"), loop)
+
+    testing.run(main())
+
+
+def test_another_host_than_that_of_the_endpoint():
+    """As for a proxy: its address, the endpoint's options, and the list goes on."""
+
+    async def main(port, attempts):
+        endpoint = Endpoint.parse("tcp:db.example:80?source=127.0.0.3")
+        return await open_tcp("127.0.0.1", port, endpoint, asyncio.get_running_loop(), attempts)
+
     with listening() as (_, port):
-        assert opened(f"tcp:127.0.0.1:{port}?source=127.0.0.3")[0][0] == "127.0.0.3"
-        with pytest.raises(ConnectError, match="does not belong to this machine"):
-            opened(f"tcp:127.0.0.1:{port}?source=192.0.2.1")
+        sock, address = run_really(main(port, []))
+        with sock:
+            assert (address, sock.getsockname()[0]) == (("127.0.0.1", port), "127.0.0.3")
+    attempts = [("another", "failed")]
+    with closed_port() as port, pytest.raises(ConnectError, match="cannot connect to tcp:db.example:80") as caught:
+        run_really(main(port, attempts))
+    assert [address for address, _ in caught.value.attempts] == ["another", f"127.0.0.1:{port}"]
+    # What a URL of a proxy may hold and an endpoint may not.
+    with pytest.raises(ConnectError, match="'127.1' is not an IPv4 address"):
+        run_really(open_tcp("127.1", 80, Endpoint.parse("tcp:a:80"), None, []))
+
+
+def test_a_service_is_a_port(monkeypatch):
+    def getaddrinfo(host, port, *args, **kwargs):
+        number = server_port if port == "chat" else 0
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", number))]
+
+    with listening() as (_, server_port):
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        assert opened("tcp:127.0.0.1:chat")[1] == ("127.0.0.1", server_port)
+        assert opened("tcp:db.example:chat")[1] == ("127.0.0.1", server_port)
+
+
+def test_an_unknown_service_is_one_sentence():
+    with pytest.raises(ConnectError, match="^cannot connect to tcp:127.0.0.1:nosuch: the service 'nosuch' is not known"):
+        opened("tcp:127.0.0.1:nosuch")
+
+
+# -- from where
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_source_is_the_address_it_comes_from(loop):
+    run = functools.partial(run_on, loop)
+    with listening() as (_, port), closed_port() as free:
+        assert opened(f"tcp:127.0.0.1:{port}?source=127.0.0.3", run)[0][0] == "127.0.0.3"
+        assert opened(f"tcp:127.0.0.1:{port}?source=127.0.0.3:{free}", run)[0] == ("127.0.0.3", free)
+        with pytest.raises(ConnectError, match="127.0.0.1:[0-9]+: the address does not belong to this machine"):
+            opened(f"tcp:127.0.0.1:{port}?source=192.0.2.99", run)
+
+
+def run_on(loop, main):
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(main)
+
+
+@needs_ipv6
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_ipv6(loop):
+    run = functools.partial(run_on, loop)
+    scope = socket.if_nametoindex(LOOPBACK)
+    with listening(socket.AF_INET6, ("::1", 0)) as (_, port, *_), closed_port() as free:
+        assert opened(f"tcp:[::1]:{port}", run)[1] == ("::1", port, 0, 0)
+        assert opened(f"tcp:[::1%{LOOPBACK}]:{port}", run)[1] == ("::1", port, 0, scope)
+        assert opened(f"tcp:[::1%{scope}]:{port}", run)[1] == ("::1", port, 0, scope)
+        assert opened(f"tcp:[::1]:{port}?source=::1", run)[0][0] == "::1"
+        assert opened(f"tcp:[::1]:{port}?source=[::1]:{free}", run)[0][:2] == ("::1", free)
+
+
+def link_local():
+    """An address of this machine that needs its interface, as text."""
+    try:
+        lines = Path("/proc/net/if_inet6").read_text().split("\n")
+    except OSError:
+        lines = []
+    for fields in map(str.split, lines):
+        if fields and fields[3] == "20":
+            return f"{ipaddress.IPv6Address(bytes.fromhex(fields[0]))}%{fields[5]}"
+    pytest.skip("this machine has no link-local address")
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_addresses_of_one_link(loop):
+    host, _, name = link_local().partition("%")
+
+    async def main():
+        async with trews.Server(trews.Connection).listen(f"tcp:[{host}%{name}]:0") as server:
+            port = server.port
+            async with trews.connect(f"tcp:[{host}%{name}]:{port}") as conn:
+                assert conn.remote_address == (f"{host}%{name}", port)
+                assert conn.local_address[0] == f"{host}%{name}"
+                while not server.connections:
+                    await asyncio.sleep(0.001)
+                (accepted,) = server.connections
+                assert accepted.remote_address == conn.local_address
+                assert f"[{host}%{name}]:{port}" in repr(conn)
+            with pytest.raises(ConnectError, match=r"needs its interface: \[fe80::[0-9a-f:]+%eth0\]"):
+                await trews.connect(f"tcp:[{host}]:{port}")
+            with pytest.raises(ConnectError, match="there is no network interface 'nosuch0'"):
+                await trews.connect(f"tcp:[{host}%nosuch0]:{port}")
+
+    run_on(loop, main())
+
+
+def test_addresses_that_do_not_fit_the_source_are_left_out_and_told(monkeypatch):
+    with listening() as (_, port):
+        resolve_to(monkeypatch, ("::1", port, 0, 0), ("127.0.0.1", port))
+        assert opened(f"tcp:db.example:{port}?source=127.0.0.3")[0][0] == "127.0.0.3"
+        resolve_to(monkeypatch, ("::1", port, 0, 0), ("fd00::1", port, 0, 0))
+        with pytest.raises(ConnectError) as caught:
+            opened(f"tcp:db.example:{port}?source=127.0.0.3")
+    why = "left out, for source=127.0.0.3 is an address of IPv4"
+    assert caught.value.attempts == ((f"[::1]:{port}", why), (f"[fd00::1]:{port}", why))
+
+
+def test_ipv6only_leaves_out_the_others(monkeypatch):
+    resolve_to(monkeypatch, ("127.0.0.1", 9))
+    with pytest.raises(ConnectError, match="127.0.0.1:9: left out, for ipv6only=yes"):
+        opened("tcp:db.example:9?ipv6only=yes")
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_BINDTODEVICE"), reason="SO_BINDTODEVICE is Linux's")
+def test_interface_keeps_to_it():
+    with listening() as (_, port):
+        assert opened(f"tcp:127.0.0.1:{port}?interface={LOOPBACK}")[1] == ("127.0.0.1", port)
+        with pytest.raises(ConnectError, match="127.0.0.1:[0-9]+: there is no network interface 'nosuch0'"):
+            opened(f"tcp:127.0.0.1:{port}?interface=nosuch0")
+
+
+def test_interface_is_refused_where_the_system_cannot_do_it(monkeypatch):
+    monkeypatch.delattr(socket, "SO_BINDTODEVICE", raising=False)
+    with pytest.raises(EndpointError, match="interface= is not to be had on this system"):
+        opened("tcp:127.0.0.1:9?interface=lo")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse it by themselves")
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_a_socket_that_met_itself_is_a_refusal(loop):
+    """Nobody listens; our own port is the one that is asked for, as can happen to any port of the ephemeral range."""
+    with closed_port() as port:
+        pass
+    with pytest.raises(ConnectError, match="connection refused"):
+        opened(f"tcp:127.0.0.1:{port}?source=127.0.0.1:{port}", functools.partial(run_on, loop))
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_a_server_that_does_not_take_connections_and_one_that_does(loop, monkeypatch):
+    """Happy Eyeballs with real sockets: the queue of the first is full, so it never answers."""
+    if sys.platform != "linux":
+        pytest.skip("what a full queue does differs")
+    with socket.socket() as full, listening(address=("127.0.0.2", 0)) as (_, port):
+        full.bind(("127.0.0.1", port))
+        full.listen(0)
+        fillers = [socket.socket() for _ in range(8)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        resolve_to(monkeypatch, ("127.0.0.1", 0), ("127.0.0.2", 0))
+        try:
+            assert opened(f"tcp:db.example:{port}", functools.partial(run_on, loop))[1] == ("127.0.0.2", port)
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+# -- other kinds
 
 
 def test_unix_sockets(tmp_path):
@@ -265,7 +525,22 @@ def test_kinds_that_cannot_be_connected_to_are_refused(text):
         opened(text)
 
 
-@pytest.mark.parametrize("option", ["via=socks5://localhost:1080", "proxy_protocol=127.0.0.1", "interface=lo"])
+def test_tls_has_the_same_socket_as_tcp():
+    with listening() as (_, port):
+        assert opened(f"tls:127.0.0.1:{port}")[1] == ("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("make", [trews.connect, trews.Client])
+def test_without_tls_on_top_of_it_nothing_is_sent_to_a_tls_endpoint(make):
+    async def main():
+        with pytest.raises(EndpointError, match="this version cannot connect to tls:"):
+            await (made if isinstance(made, trews.client.Connecting) else made.start())
+
+    made = make("tls:127.0.0.1:9")
+    run_really(main())
+
+
+@pytest.mark.parametrize("option", ["via=socks5://localhost:1080", "proxy_protocol=127.0.0.1"])
 def test_options_that_are_not_there_yet_are_refused_and_not_ignored(option):
     with pytest.raises(EndpointError, match=option.partition("=")[0]):
         opened(f"tcp:127.0.0.1:9?{option}")

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import errno
 import socket
+import sys
 from typing import Any
 
-from trews.addresses import unknown
+from trews.addresses import from_name, literal, shown
 from trews.endpoint import Endpoint
 from trews.errors import ConnectError, ConnectTimedOut, EndpointError, sentence
+from trews.transport.eyeballs import first_of, interleave
 from trews.transport.inherited import take
+from trews.transport.interface import interface_of, keep_to, needs_scope, with_scope
 from trews.transport.listener import set_stream_options
 from trews.transport.memory import find_listener
 from trews.transport.process import open_process
+from trews.transport.resolver import DEFAULT, Resolver, port_of
 
 TIMEOUT = 30.0  # seconds for the whole of it: names, and every address
 
-_NOT_YET = ("via", "proxy_protocol", "interface")
+_NOT_YET = ("via", "proxy_protocol")
 
 
-async def open_stream(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tuple[Any, Any]:
+async def open_stream(
+    endpoint: Endpoint, loop: asyncio.AbstractEventLoop, resolver: Resolver | None = None
+) -> tuple[Any, Any]:
     """Connect to an endpoint.
 
+    Args:
+        resolver: how names become addresses; None: the operating system is asked.
+
     Returns:
-        The socket and the address it is connected to.
+        The socket and the address it is connected to. Of `tls:`, what TLS is to be spoken on.
 
     Raises:
         ConnectError: every address failed; lists them.
@@ -39,7 +48,7 @@ async def open_stream(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tu
     try:
         async with asyncio.timeout(timeout):
             if endpoint.kind in ("tcp", "tls"):
-                return await _open_tcp(endpoint, loop, attempts)
+                return await open_tcp(endpoint.host, endpoint.port or 0, endpoint, loop, attempts, resolver or DEFAULT)
             if endpoint.kind == "unix":
                 return await _open_unix(endpoint, loop)
             if endpoint.kind == "exec":
@@ -49,65 +58,130 @@ async def open_stream(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tu
             if endpoint.kind == "memory":
                 return await _open_memory(endpoint, loop), None
     except TimeoutError:
-        attempts.append((endpoint.shown, f"no answer within {timeout:g} s"))
-        raise ConnectTimedOut(endpoint.shown, attempts) from None
+        late = f"no answer within {timeout:g} s"
+        tried = [(address, reason or late) for address, reason in attempts] or [(endpoint.shown, late)]
+        raise ConnectTimedOut(endpoint.shown, tried) from None
     raise EndpointError(f"{endpoint.shown}: this version cannot connect to {endpoint.kind}: endpoints")
 
 
-async def _open_tcp(
-    endpoint: Endpoint, loop: asyncio.AbstractEventLoop, attempts: list[tuple[str, str]]
+async def open_tcp(
+    host: str,
+    port: int | str,
+    endpoint: Endpoint,
+    loop: asyncio.AbstractEventLoop,
+    attempts: list[tuple[str, str]],
+    resolver: Resolver = DEFAULT,
 ) -> tuple[socket.socket, Any]:
-    for family, address in await _addresses(endpoint, loop):
-        shown = f"[{address[0]}]:{address[1]}" if family == socket.AF_INET6 else f"{address[0]}:{address[1]}"
-        sock = None
+    """Connect to a host, which need not be the endpoint's: to a proxy, say.
+
+    Args:
+        endpoint: whose options are used: `source`, `interface`, `ipv6only`, `tcp_user_timeout`.
+        attempts: gets `(address, reason)` of every address that is tried; no reason while there is no answer.
+
+    Returns:
+        The socket and the address it is connected to.
+
+    Raises:
+        ConnectError: every address failed, or there is none.
+        EndpointError: an option that this system does not have.
+    """
+    interface = interface_of(endpoint)
+    host = host or "localhost"
+    attempts.append((f"the look-up of {host!r}", ""))
+    try:
+        number = await port_of(port)
+        found = await resolver.resolve(host, None)
+    except (OSError, EndpointError) as exc:
+        attempts[-1] = (endpoint.shown, sentence(exc))
+        raise ConnectError(endpoint.shown, attempts) from None
+    attempts.pop()
+    usable = []
+    for text in found:
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            set_stream_options(sock, endpoint)
-            source = endpoint.get("source")
-            if source:
-                sock.bind((source, 0))
+            usable.append(_fitting(text, number, endpoint, interface))
+        except OSError as exc:
+            attempts.append((shown((text, number)), sentence(exc)))
+
+    async def attempt(address: Any) -> tuple[socket.socket, Any]:
+        place = len(attempts)
+        name = shown(from_name(address))
+        attempts.append((name, ""))
+        try:
+            return await _connect(address, endpoint, interface, loop), address
+        except OSError as exc:
+            attempts[place] = (name, sentence(exc))
+            raise
+
+    connected = await first_of(interleave(usable, len), attempt, lambda late: late[0].close())
+    if connected is None:
+        raise ConnectError(endpoint.shown, attempts)
+    return connected
+
+
+def _fitting(text: str, port: int, endpoint: Endpoint, interface: str | None) -> Any:
+    """The address as the socket calls take it.
+
+    Raises:
+        OSError: it cannot be connected to in the way that the endpoint says.
+    """
+    address = literal(text, port)
+    if address is None:
+        raise OSError("not an address")
+    if len(address) == 2 and endpoint.get("ipv6only"):
+        raise OSError("left out, for ipv6only=yes")
+    source = endpoint.get("source")
+    if source and len(_source(source)) != len(address):
+        kind = "IPv4" if len(address) == 4 else "IPv6"
+        raise OSError(f"left out, for source={source} is an address of {kind}")
+    if len(address) == 4:
+        address = with_scope(address, interface)
+        if needs_scope(address[0]) and not address[3]:
+            raise OSError(f"an address of one link only needs its interface: [{address[0]}%eth0]")
+    return address
+
+
+def _source(source: str) -> Any:
+    """The option `source`, checked and in one form by the endpoint, as `bind` takes it."""
+    if source.startswith("["):
+        host, _, port = source[1:].partition("]:")
+    else:
+        host, _, port = source.partition(":") if source.count(":") == 1 else (source, "", "")
+    return literal(host, int(port or 0))
+
+
+async def _connect(
+    address: Any, endpoint: Endpoint, interface: str | None, loop: asyncio.AbstractEventLoop
+) -> socket.socket:
+    sock = socket.socket(socket.AF_INET if len(address) == 2 else socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        set_stream_options(sock, endpoint)
+        if interface is not None:
+            keep_to(sock, interface)
+        source = endpoint.get("source")
+        if source:
+            _bind(sock, _source(source), interface)
+        try:
             await loop.sock_connect(sock, address)
         except OSError as exc:
-            if sock is not None:
-                sock.close()
-            attempts.append((shown, sentence(exc)))
-        except BaseException:
-            if sock is not None:
-                sock.close()
+            if exc.errno == errno.EADDRNOTAVAIL:  # not bind's: what to say is another thing
+                raise OSError("this machine has no address or no free port to reach it from") from None
             raise
-        else:
-            return sock, address
-    raise ConnectError(endpoint.shown, attempts)
+        if sock.getsockname()[1] == address[1] and sock.getsockname() == sock.getpeername():
+            # Nobody listens, and the kernel took this very port for our end: a simultaneous open with itself
+            # (RFC 9293 §3.5), which happens once in some ten thousand attempts to a port of that range.
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "connected to itself")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
-async def _addresses(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> list[tuple[int, Any]]:
-    host = endpoint.host or "localhost"
-    port = endpoint.port if endpoint.port is not None else 0
-    if isinstance(port, int):
-        literal = _literal(host, port)
-        if literal is not None:
-            return [literal]
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as exc:
-        raise ConnectError(endpoint.shown, [(endpoint.shown, unknown(host, port, exc))]) from None
-    except OSError as exc:  # of what looking up needs
-        raise ConnectError(endpoint.shown, [(endpoint.shown, sentence(exc))]) from None
-    return [(family, address) for family, _, _, _, address in found]
-
-
-def _literal(host: str, port: int) -> tuple[int, Any] | None:
-    """An address that needs no look-up, and so no thread."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    if address.version == 4:
-        return socket.AF_INET, (host, port)
-    if "%" in host:
-        return None  # the scope is a name that the resolver knows
-    return socket.AF_INET6, (host, port, 0, 0)
+def _bind(sock: socket.socket, source: Any, interface: str | None) -> None:
+    if source[1] and sys.platform != "win32":  # there it would share the port
+        # A port that is used again and again is in TIME_WAIT, towards another peer or an earlier connection.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(with_scope(source, interface) if len(source) == 4 else source)
 
 
 async def _open_unix(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, Any]:

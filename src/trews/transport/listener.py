@@ -11,9 +11,10 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
-from trews.addresses import unknown
+from trews.addresses import literal, unknown
 from trews.endpoint import Endpoint
 from trews.errors import EndpointError, ListenError, sentence
+from trews.transport.interface import interface_of, keep_to, with_scope
 from trews.transport.memory import MemoryListener
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ QUIET = 60.0  # seconds between two lines about that in the log
 PAIR_ATTEMPTS = 20  # for one free port on IPv4 and IPv6
 
 _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NOT_HERE = ("proxy_protocol", "interface", "via", "source", "timeout")  # later, or for clients only
+_NOT_HERE = ("proxy_protocol", "via", "source", "timeout")  # later, or for clients only
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
 
 
@@ -265,18 +266,36 @@ def _resolve(endpoint: Endpoint) -> list[tuple[int, Any]]:
     """The addresses to bind, all interfaces as IPv4 and, if the machine has it, IPv6."""
     port = endpoint.port if endpoint.port is not None else 0
     try:
+        address = literal(endpoint.host, port) if isinstance(port, int) else None
+        if address is not None:
+            return _allowed([(_family(address), address)], endpoint)
         if endpoint.host:
             found = socket.getaddrinfo(endpoint.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            return _usable([(family, address) for family, _, _, _, address in found])
+            return _allowed(_usable([(family, address) for family, _, _, _, address in found]), endpoint)
         number = socket.getaddrinfo(None, port, type=socket.SOCK_STREAM)[0][4][1]
-    except (OSError, UnicodeError) as exc:
+    except (socket.gaierror, UnicodeError) as exc:
         raise ListenError(f"cannot listen on {endpoint.shown}: {unknown(endpoint.host, port, exc)}") from None
+    except OSError as exc:  # an interface that is not there, or what looking up needs
+        raise ListenError(f"cannot listen on {endpoint.shown}: {sentence(exc)}") from None
     addresses: list[tuple[int, Any]] = [(socket.AF_INET, ("0.0.0.0", number))]
     if _has_ipv6():
         addresses.append((socket.AF_INET6, ("::", number, 0, 0)))
-    if endpoint.get("ipv6only"):
-        return addresses[1:]
-    return addresses
+    return _allowed(addresses, endpoint)
+
+
+def _family(address: Any) -> int:
+    return socket.AF_INET if len(address) == 2 else socket.AF_INET6
+
+
+def _allowed(addresses: list[tuple[int, Any]], endpoint: Endpoint) -> list[tuple[int, Any]]:
+    """Those that `ipv6only` leaves."""
+    left = [entry for entry in addresses if entry[0] == socket.AF_INET6]
+    if not endpoint.get("ipv6only"):
+        return addresses
+    if not left:
+        what = "this machine has no IPv6" if not endpoint.host else f"{endpoint.host} has no address of IPv6"
+        raise ListenError(f"cannot listen on {endpoint.shown}: ipv6only=yes, and {what}")
+    return left
 
 
 def _usable(addresses: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
@@ -304,7 +323,13 @@ def _listen_tcp(family: int, address: Any, endpoint: Endpoint) -> socket.socket:
         if endpoint.get("reuse_port"):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # "tcp:[::]:80?ipv6only=no" is one socket for both; all interfaces otherwise are two.
+            is_both = address[0] == "::" and endpoint.host and endpoint.get("ipv6only") is False
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not is_both)
+        interface = interface_of(endpoint)
+        if interface is not None:
+            keep_to(sock, interface)
+            address = with_scope(address, interface) if family == socket.AF_INET6 else address
         # Accepted sockets inherit these.
         set_stream_options(sock, endpoint)
         sock.bind(address)

@@ -15,16 +15,21 @@ if TYPE_CHECKING:
     import ssl
 
     from trews.endpoint import Endpoint
+    from trews.transport.resolver import Resolver
     from trews.transport.tls import TLSSocket
 
 
 async def open_tls(
-    endpoint: Endpoint, context: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop
+    endpoint: Endpoint,
+    context: ssl.SSLContext | None,
+    loop: asyncio.AbstractEventLoop,
+    resolver: Resolver | None = None,
 ) -> tuple[TLSSocket, Any]:
     """Connect and shake hands, within the `timeout=` of the endpoint (30 s) in all.
 
     Args:
         context: what to use instead of the endpoint's options about certificates.
+        resolver: how names become addresses; None: the operating system is asked.
 
     Returns:
         The TLS socket and the address it is connected to.
@@ -39,7 +44,7 @@ async def open_tls(
         context, name = client_context(endpoint)
     else:
         name = endpoint.get("server_name") or endpoint.host or "localhost"
-    sock, address = await open_stream(endpoint, loop)
+    sock, address = await open_stream(endpoint, loop, resolver)
     timeout = endpoint.get("timeout") or TIMEOUT
     try:
         async with asyncio.timeout(began + timeout - loop.time()):
