@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
-from trews.addresses import from_name, shown
+from trews.addresses import from_name, literal, scope_id, shown
+
+NUMBER, NAME = socket.if_nameindex()[0]
 
 
 @pytest.mark.parametrize(
@@ -13,6 +17,8 @@ from trews.addresses import from_name, shown
         (("127.0.0.1", 80), ("127.0.0.1", 80)),
         (("::1", 80, 0, 0), ("::1", 80)),
         (("fe80::1%eth0", 80, 0, 2), ("fe80::1%eth0", 80)),
+        (("fe80::1", 80, 0, NUMBER), (f"fe80::1%{NAME}", 80)),
+        (("fe80::1", 80, 0, 99999), ("fe80::1%99999", 80)),  # an interface that is gone
         (("::ffff:127.0.0.1", 80, 0, 0), ("127.0.0.1", 80)),
         (("::ffff:1", 80, 0, 0), ("::ffff:1", 80)),
         ("/run/x.sock", "/run/x.sock"),
@@ -40,3 +46,27 @@ def test_from_name(name, expected):
 )
 def test_shown(address, expected):
     assert shown(address) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", ("127.0.0.1", 80)),
+        ("::1", ("::1", 80, 0, 0)),
+        ("fe80::1%2", ("fe80::1", 80, 0, 2)),
+        (f"fe80::1%{NAME}", ("fe80::1", 80, 0, NUMBER)),
+        *(
+            (host, None)
+            for host in ("localhost", "", "127.1", "0x7f.1", "2130706433", "010.0.0.1", "::1::", "127.0.0.1%2")
+        ),
+    ],
+)
+def test_literal(host, expected):
+    assert literal(host, 80) == expected
+
+
+@pytest.mark.parametrize("interface", ["nosuch0", "", "x" * 100, "1" * 5000, "²", "-1", "a\0b"])
+def test_an_interface_that_is_not_there_is_one_sentence(interface):
+    with pytest.raises(OSError, match=r"^there is no network interface '") as caught:
+        scope_id(interface)
+    assert caught.value.errno is None

@@ -95,6 +95,12 @@ OPTIONS: list[tuple[str, str, Any, str]] = [
     *((f"udp:1?ipv6only={word}", "ipv6only", False, "udp:1?ipv6only=no") for word in ("no", "false", "off", "0")),
     ("tcp:1?interface=lo", "interface", "lo", "tcp:1?interface=lo"),
     ("tls:a:1?source=10.0.0.1", "source", "10.0.0.1", "tls:a:1?source=10.0.0.1"),
+    ("tcp:a:1?source=10.0.0.1:05000", "source", "10.0.0.1:5000", "tcp:a:1?source=10.0.0.1:5000"),
+    ("tcp:a:1?source=0::1", "source", "::1", "tcp:a:1?source=::1"),
+    ("tcp:a:1?source=[0::1]", "source", "::1", "tcp:a:1?source=::1"),
+    ("tcp:a:1?source=[::1]:5000", "source", "[::1]:5000", "tcp:a:1?source=%5B::1%5D:5000"),
+    ("tcp:a:1?source=fe80::1%25eth0", "source", "fe80::1%eth0", "tcp:a:1?source=fe80::1%25eth0"),
+    ("tcp:a:1?source=[fe80::1%252]:1", "source", "[fe80::1%2]:1", "tcp:a:1?source=%5Bfe80::1%252%5D:1"),
     ("tcp:a:1?timeout=5", "timeout", 5.0, "tcp:a:1?timeout=5"),
     ("tcp:a:1?timeout=.25", "timeout", 0.25, "tcp:a:1?timeout=0.25"),
     ("tcp:a:1?tcp_user_timeout=1e1", "tcp_user_timeout", 10.0, "tcp:a:1?tcp_user_timeout=10"),
@@ -525,3 +531,13 @@ def test_any_text_is_an_endpoint_that_comes_back_or_an_error_that_points_into_it
         position = error.position
     assert endpoint is None or Endpoint.parse(str(endpoint)) == endpoint
     assert position in range(len(text) + 1) if text else position is None
+
+
+SOURCES = ["localhost", "127.1", "0x7f.1", "eth0", "10.0.0.1:", "10.0.0.1:65536", "10.0.0.1:1:2", "[10.0.0.1]:1"]
+
+
+@pytest.mark.parametrize("source", [*SOURCES, "[::1", "::1]", "[::1]:x", "[::1]5", ":5000", "5000", "10.0.0.1:http"])
+def test_a_source_is_an_address_with_or_without_a_port(source: str) -> None:
+    with pytest.raises(EndpointError, match="expected an address, such as") as caught:
+        Endpoint.parse(f"tcp:a:1?source={source}")
+    assert caught.value.position == len("tcp:a:1?source=")

@@ -21,6 +21,7 @@ REASONS = [cls for cls in CLASSES.values() if issubclass(cls, errors.ConnectionC
 ALSO = {
     errors.EndpointError: ValueError,
     errors.ListenError: OSError,
+    errors.ResolveError: OSError,
     errors.ConnectError: ConnectionError,
     errors.ConnectTimedOut: TimeoutError,
     errors.TimedOut: TimeoutError,

@@ -415,6 +415,20 @@ class _Type:
     is_list: bool = False
 
 
+def _source(text: str) -> str:
+    """An address with or without a port: `10.0.0.1`, `10.0.0.1:5000`, `fe80::1%eth0`, `[::1]:5000`."""
+    match = re.fullmatch(r"\[([^\]]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([^\[]+)", text)
+    if match is None:
+        raise ValueError(text)
+    host, port = match[1] or match[3] or match[5], match[2] or match[4]
+    address = ipaddress.ip_address(host)
+    if port is None:
+        return str(address)
+    if int(port) > 65535 or (match[1] and address.version == 4):
+        raise ValueError(text)
+    return f"[{address}]:{int(port)}" if match[1] else f"{address}:{int(port)}"
+
+
 _TEXT = _Type(r".+", "a value")
 _COUNT = _Type(r"0*[1-9][0-9]{0,8}", "a whole number above 0", int)
 _SECONDS = _Type(r"(?=[0.]*[1-9])[0-9]{0,20}\.?[0-9]{1,24}(e[+-]?[0-9]{1,2})?", "seconds, a number above 0", float)
@@ -423,7 +437,7 @@ _MODE = _Type(r"0?[0-7]{1,3}", "permissions in octal, such as 660", lambda text:
 _WORDS = _Type(r".+", "names with ',' between, such as h2,http/1.1", is_list=True)
 _CLIENT_CERT = _Type("optional|required", "optional or required")
 _NETWORKS = _Type(r".+", "a network, such as 10.0.0.0/8 or 2001:db8::/32", lambda t: str(ipaddress.ip_network(t)), True)
-_SOURCE = _Type(r".+", "an address, such as 10.0.0.1, ::1 or 10.0.0.1:5000", lambda text: _source(text))
+_SOURCE = _Type(r".+", "an address, such as 10.0.0.1, ::1 or 10.0.0.1:5000", _source)
 _HOST = _Type(r"[\w.-]+|[0-9A-Fa-f:.]+", "the name of a host")
 _PROXY = _Type(
     r"[a-z][a-z0-9+.-]*://"
@@ -491,20 +505,6 @@ def _read_value(expected: _Type, value: _Piece) -> Any:
     # A URL is not repeated: it may hold a password in a form that is not recognised.
     got = "" if expected is _PROXY else f", not {value.quoted()}"
     raise value.fail(f"expected {expected.expected}{got}")
-
-
-def _source(text: str) -> str:
-    """An address with or without a port: `10.0.0.1`, `10.0.0.1:5000`, `fe80::1%eth0`, `[::1]:5000`."""
-    match = re.fullmatch(r"\[([^\]]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([^\[]+)", text)
-    if match is None:
-        raise ValueError(text)
-    host, port = match[1] or match[3] or match[5], match[2] or match[4]
-    address = ipaddress.ip_address(host)
-    if port is None:
-        return str(address)
-    if int(port) > 65535 or (match[1] and address.version == 4):
-        raise ValueError(text)
-    return f"[{address}]:{int(port)}" if match[1] else f"{address}:{int(port)}"
 
 
 def _format_address(endpoint: Endpoint) -> str:

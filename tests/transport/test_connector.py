@@ -22,6 +22,19 @@ from trews.testing import no_leaks
 from trews.transport.connector import open_stream, open_tcp
 
 LOOPBACK = socket.if_nameindex()[0][1]
+REFUSED = errno.ECONNREFUSED
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 
 
 def opened(text: str, run=run_really):
@@ -263,9 +276,6 @@ class Fates:
             raise OSError(error, os.strerror(error))
 
 
-REFUSED = errno.ECONNREFUSED
-
-
 def with_fates(monkeypatch, text, **fates):
     """What `open_stream` does: its result or error, and the fates."""
 
@@ -306,9 +316,7 @@ def test_when_the_time_is_over_every_address_is_listed_with_what_is_known(monkey
 
 
 def test_an_error_lists_the_addresses_in_the_order_in_which_they_were_tried(monkeypatch):
-    exc, _ = with_fates(
-        monkeypatch, "db.example:80", **{"10_0_0_1": (1, errno.EHOSTUNREACH), "10_0_0_2": (0, REFUSED)}
-    )
+    exc, _ = with_fates(monkeypatch, "db.example:80", **{"10_0_0_1": (1, errno.EHOSTUNREACH), "10_0_0_2": (0, REFUSED)})
     assert [address for address, _ in exc.attempts] == ["10.0.0.1:80", "10.0.0.2:80"]
     assert "10.0.0.1:80: the host cannot be reached; 10.0.0.2:80: connection refused" in str(exc)
 
@@ -340,11 +348,11 @@ def test_another_host_than_that_of_the_endpoint():
         with sock:
             assert (address, sock.getsockname()[0]) == (("127.0.0.1", port), "127.0.0.3")
     attempts = [("another", "failed")]
-    with closed_port() as port, pytest.raises(ConnectError, match="cannot connect to tcp:db.example:80") as caught:
+    with closed_port() as port, pytest.raises(ConnectError, match=r"cannot connect to tcp:db.example:80") as caught:
         run_really(main(port, attempts))
     assert [address for address, _ in caught.value.attempts] == ["another", f"127.0.0.1:{port}"]
     # What a URL of a proxy may hold and an endpoint may not.
-    with pytest.raises(ConnectError, match="'127.1' is not an IPv4 address"):
+    with pytest.raises(ConnectError, match=r"'127.1' is not an IPv4 address"):
         run_really(open_tcp("127.1", 80, Endpoint.parse("tcp:a:80"), None, []))
 
 
@@ -360,7 +368,9 @@ def test_a_service_is_a_port(monkeypatch):
 
 
 def test_an_unknown_service_is_one_sentence():
-    with pytest.raises(ConnectError, match="^cannot connect to tcp:127.0.0.1:nosuch: the service 'nosuch' is not known"):
+    with pytest.raises(
+        ConnectError, match=r"^cannot connect to tcp:127.0.0.1:nosuch: the service 'nosuch' is not known"
+    ):
         opened("tcp:127.0.0.1:nosuch")
 
 
@@ -373,7 +383,7 @@ def test_source_is_the_address_it_comes_from(loop):
     with listening() as (_, port), closed_port() as free:
         assert opened(f"tcp:127.0.0.1:{port}?source=127.0.0.3", run)[0][0] == "127.0.0.3"
         assert opened(f"tcp:127.0.0.1:{port}?source=127.0.0.3:{free}", run)[0] == ("127.0.0.3", free)
-        with pytest.raises(ConnectError, match="127.0.0.1:[0-9]+: the address does not belong to this machine"):
+        with pytest.raises(ConnectError, match=r"127.0.0.1:[0-9]+: the address does not belong to this machine"):
             opened(f"tcp:127.0.0.1:{port}?source=192.0.2.99", run)
 
 
@@ -443,7 +453,7 @@ def test_addresses_that_do_not_fit_the_source_are_left_out_and_told(monkeypatch)
 
 def test_ipv6only_leaves_out_the_others(monkeypatch):
     resolve_to(monkeypatch, ("127.0.0.1", 9))
-    with pytest.raises(ConnectError, match="127.0.0.1:9: left out, for ipv6only=yes"):
+    with pytest.raises(ConnectError, match=r"127.0.0.1:9: left out, for ipv6only=yes"):
         opened("tcp:db.example:9?ipv6only=yes")
 
 
@@ -451,7 +461,7 @@ def test_ipv6only_leaves_out_the_others(monkeypatch):
 def test_interface_keeps_to_it():
     with listening() as (_, port):
         assert opened(f"tcp:127.0.0.1:{port}?interface={LOOPBACK}")[1] == ("127.0.0.1", port)
-        with pytest.raises(ConnectError, match="127.0.0.1:[0-9]+: there is no network interface 'nosuch0'"):
+        with pytest.raises(ConnectError, match=r"127.0.0.1:[0-9]+: there is no network interface 'nosuch0'"):
             opened(f"tcp:127.0.0.1:{port}?interface=nosuch0")
 
 

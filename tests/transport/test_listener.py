@@ -16,12 +16,14 @@ from pathlib import Path
 
 import pytest
 
+import trews
 from trews import Endpoint, EndpointError, EventLoop, ListenError
 from trews.testing import VirtualLoop
 from trews.transport import listener as listening
 from trews.transport.listener import Listener, bind
 
 LOOPBACK = "tcp:127.0.0.1:0"
+INTERFACE = socket.if_nameindex()[0][1]  # the loopback one, on every system that is tested
 
 
 @contextmanager
@@ -126,6 +128,82 @@ def test_ipv6only_is_ipv6_only():
         call(listeners[0].endpoint.port, "::1").close()
         with pytest.raises(ConnectionRefusedError):
             call(listeners[0].endpoint.port)
+
+
+@pytest.mark.parametrize(
+    "text", ["tcp:127.0.0.1:0?ipv6only=yes", "tcp:0?ipv6only=yes", "tcp:v4.example:0?ipv6only=yes"]
+)
+def test_ipv6only_without_ipv6_is_one_sentence(monkeypatch, text):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+    monkeypatch.setattr(listening, "_has_ipv6", lambda: False)
+    with pytest.raises(ListenError, match=r"^cannot listen on \S+: ipv6only=yes, and .*IPv6$"):
+        bind(Endpoint.parse(text))
+
+
+@needs_ipv6
+def test_of_a_name_ipv6only_takes_the_addresses_of_ipv6(monkeypatch):
+    found = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+    with bound("tcp:both.example:0?ipv6only=yes") as listeners:
+        assert [listener._sock.getsockname()[0] for listener in listeners] == ["::1"]
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("query", "both"), [("", False), ("?ipv6only=yes", False), ("?ipv6only=no", True)])
+def test_the_address_of_all_of_ipv6_takes_ipv4_too_if_that_is_asked_for(query, both):
+    with bound(f"tcp:[::]:0{query}") as listeners:
+        assert len(listeners) == 1
+        call(listeners[0].endpoint.port, "::1").close()
+        if both:
+            call(listeners[0].endpoint.port).close()
+        else:
+            with pytest.raises(ConnectionRefusedError):
+                call(listeners[0].endpoint.port)
+
+
+@needs_ipv6
+def test_peers_by_ipv4_are_shown_as_such_on_a_socket_for_both():
+    async def main():
+        async with trews.Server(trews.Connection).listen("tcp:[::]:0?ipv6only=no") as server:
+            async with trews.connect(f"tcp:127.0.0.1:{server.port}") as conn:
+                while not server.connections:
+                    await asyncio.sleep(0.001)
+                (accepted,) = server.connections
+                assert accepted.remote_address == conn.local_address
+                assert accepted.remote_address[0] == accepted.local_address[0] == "127.0.0.1"
+
+    trews.run(main())
+
+
+@needs_ipv6
+def test_a_scope_is_part_of_the_address():
+    for scope in (INTERFACE, socket.if_nametoindex(INTERFACE)):
+        with bound(f"tcp:[::1%{scope}]:0") as (listener,):
+            call(listener.endpoint.port, "::1").close()
+    with pytest.raises(ListenError, match=r"^cannot listen on \S+: there is no network interface 'nosuch0'$"):
+        bind(Endpoint.parse("tcp:[fe80::1%nosuch0]:0"))
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_BINDTODEVICE"), reason="SO_BINDTODEVICE is Linux's")
+def test_interface_keeps_the_sockets_to_it():
+    with bound(f"tcp:0?interface={INTERFACE}") as listeners:
+        for listener in listeners:
+            name = listener._sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 32)
+            assert name.rstrip(b"\0").decode() == INTERFACE
+        with call(listeners[0].endpoint.port), taken(listeners[0]) as sock:
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 32)
+    with pytest.raises(ListenError, match=r"^cannot listen on \S+: there is no network interface 'nosuch0'$"):
+        bind(Endpoint.parse("tcp:0?interface=nosuch0"))
+
+
+def test_interface_is_refused_where_the_system_cannot_do_it(monkeypatch):
+    monkeypatch.delattr(socket, "SO_BINDTODEVICE", raising=False)
+    with pytest.raises(EndpointError, match="interface= is not to be had on this system"):
+        bind(Endpoint.parse("tcp:127.0.0.1:0?interface=lo"))
 
 
 def test_a_host_is_that_interface_only():

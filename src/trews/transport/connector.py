@@ -162,7 +162,7 @@ async def _connect(
         if source:
             _bind(sock, _source(source), interface)
         try:
-            await loop.sock_connect(sock, address)
+            await loop.sock_connect(sock, _for_loop(loop, address))
         except OSError as exc:
             if exc.errno == errno.EADDRNOTAVAIL:  # not bind's: what to say is another thing
                 raise OSError("this machine has no address or no free port to reach it from") from None
@@ -175,6 +175,13 @@ async def _connect(
         sock.close()
         raise
     return sock
+
+
+def _for_loop(loop: asyncio.AbstractEventLoop, address: Any) -> Any:
+    """uvloop (0.23) takes host and port out of the address, and loses the interface; as text it stays."""
+    if len(address) == 4 and address[3] and type(loop).__module__.partition(".")[0] == "uvloop":
+        return (f"{address[0]}%{address[3]}", *address[1:])
+    return address
 
 
 def _bind(sock: socket.socket, source: Any, interface: str | None) -> None:

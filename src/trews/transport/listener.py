@@ -241,7 +241,7 @@ def _bind_tls(endpoint: Endpoint, tls_context: ssl.SSLContext | None) -> list[Li
 
 
 def _bind_tcp(endpoint: Endpoint) -> list[Listener]:
-    addresses = _resolve(endpoint)
+    addresses = _allowed(_resolve(endpoint), endpoint)
     for attempt in range(PAIR_ATTEMPTS):
         listeners: list[Listener] = []
         port = addresses[0][1][1]
@@ -268,10 +268,10 @@ def _resolve(endpoint: Endpoint) -> list[tuple[int, Any]]:
     try:
         address = literal(endpoint.host, port) if isinstance(port, int) else None
         if address is not None:
-            return _allowed([(_family(address), address)], endpoint)
+            return [(socket.AF_INET if len(address) == 2 else socket.AF_INET6, address)]
         if endpoint.host:
             found = socket.getaddrinfo(endpoint.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            return _allowed(_usable([(family, address) for family, _, _, _, address in found]), endpoint)
+            return _usable([(family, address) for family, _, _, _, address in found])
         number = socket.getaddrinfo(None, port, type=socket.SOCK_STREAM)[0][4][1]
     except (socket.gaierror, UnicodeError) as exc:
         raise ListenError(f"cannot listen on {endpoint.shown}: {unknown(endpoint.host, port, exc)}") from None
@@ -280,18 +280,14 @@ def _resolve(endpoint: Endpoint) -> list[tuple[int, Any]]:
     addresses: list[tuple[int, Any]] = [(socket.AF_INET, ("0.0.0.0", number))]
     if _has_ipv6():
         addresses.append((socket.AF_INET6, ("::", number, 0, 0)))
-    return _allowed(addresses, endpoint)
-
-
-def _family(address: Any) -> int:
-    return socket.AF_INET if len(address) == 2 else socket.AF_INET6
+    return addresses
 
 
 def _allowed(addresses: list[tuple[int, Any]], endpoint: Endpoint) -> list[tuple[int, Any]]:
     """Those that `ipv6only` leaves."""
-    left = [entry for entry in addresses if entry[0] == socket.AF_INET6]
     if not endpoint.get("ipv6only"):
         return addresses
+    left = [entry for entry in addresses if entry[0] == socket.AF_INET6]
     if not left:
         what = "this machine has no IPv6" if not endpoint.host else f"{endpoint.host} has no address of IPv6"
         raise ListenError(f"cannot listen on {endpoint.shown}: ipv6only=yes, and {what}")
