@@ -68,5 +68,8 @@ def test_those_get_the_one_that_is_named():
     assert with_scope(("fe80::1", 80, 0, 0), LOOPBACK) == ("fe80::1", 80, 0, number)
     assert with_scope(("fe80::1", 80, 0, 77), LOOPBACK) == ("fe80::1", 80, 0, 77)  # they have one
     assert with_scope(("2001:db8::1", 80, 0, 0), LOOPBACK) == ("2001:db8::1", 80, 0, 0)
-    assert with_scope(("fe80::1", 80, 0, 0), None) == ("fe80::1", 80, 0, 0)
-    assert with_scope(("fe80::1", 80, 0, 0), "nosuch0") == ("fe80::1", 80, 0, 0)
+    assert with_scope(("::1", 80, 0, 0), None) == ("::1", 80, 0, 0)
+    with pytest.raises(OSError, match=r"^an address of one link only needs its interface: \[fe80::1%eth0\]$"):
+        with_scope(("fe80::1", 80, 0, 0), None)
+    with pytest.raises(OSError, match=r"^there is no network interface 'nosuch0'$"):
+        with_scope(("fe80::1", 80, 0, 0), "nosuch0")

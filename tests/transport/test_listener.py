@@ -186,6 +186,10 @@ def test_a_scope_is_part_of_the_address():
             call(listener.endpoint.port, "::1").close()
     with pytest.raises(ListenError, match=r"^cannot listen on \S+: there is no network interface 'nosuch0'$"):
         bind(Endpoint.parse("tcp:[fe80::1%nosuch0]:0"))
+    with pytest.raises(
+        ListenError, match=r"^cannot listen on \S+: an address of one link only needs its interface: \["
+    ):
+        bind(Endpoint.parse("tcp:[fe80::1]:0"))
 
 
 @pytest.mark.skipif(not hasattr(socket, "SO_BINDTODEVICE"), reason="SO_BINDTODEVICE is Linux's")

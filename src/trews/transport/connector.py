@@ -13,7 +13,7 @@ from trews.endpoint import Endpoint
 from trews.errors import ConnectError, ConnectTimedOut, EndpointError, sentence
 from trews.transport.eyeballs import first_of, interleave
 from trews.transport.inherited import take
-from trews.transport.interface import interface_of, keep_to, needs_scope, with_scope
+from trews.transport.interface import interface_of, keep_to, with_scope
 from trews.transport.listener import set_stream_options
 from trews.transport.memory import find_listener
 from trews.transport.process import open_process
@@ -133,11 +133,7 @@ def _fitting(text: str, port: int, endpoint: Endpoint, interface: str | None) ->
     if source and len(_source(source)) != len(address):
         kind = "IPv4" if len(address) == 4 else "IPv6"
         raise OSError(f"left out, for source={source} is an address of {kind}")
-    if len(address) == 4:
-        address = with_scope(address, interface)
-        if needs_scope(address[0]) and not address[3]:
-            raise OSError(f"an address of one link only needs its interface: [{address[0]}%eth0]")
-    return address
+    return with_scope(address, interface) if len(address) == 4 else address
 
 
 def _source(source: str) -> Any:

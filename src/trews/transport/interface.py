@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 
+from trews.addresses import scope_id
 from trews.endpoint import Endpoint
 from trews.errors import EndpointError, sentence
 
@@ -45,14 +46,17 @@ def keep_to(sock: socket.socket, interface: str) -> None:
 
 
 def with_scope(address: tuple[str, int, int, int], interface: str | None) -> tuple[str, int, int, int]:
-    """The address of IPv6, on this interface if it is one that needs an interface and has none."""
+    """The address of IPv6, on this interface if it is one that needs an interface and has none.
+
+    Raises:
+        OSError: it needs one; or there is none of that name.
+    """
     host, port, flow, scope = address
-    if interface is None or scope or not needs_scope(host):
+    if scope or not needs_scope(host):
         return address
-    try:
-        return host, port, flow, socket.if_nametoindex(interface)
-    except OSError:
-        return address  # `keep_to` tells
+    if interface is None:
+        raise OSError(f"an address of one link only needs its interface: [{host}%eth0]")
+    return host, port, flow, scope_id(interface)
 
 
 def needs_scope(host: str) -> bool:

@@ -325,7 +325,7 @@ def _listen_tcp(family: int, address: Any, endpoint: Endpoint) -> socket.socket:
         interface = interface_of(endpoint)
         if interface is not None:
             keep_to(sock, interface)
-            address = with_scope(address, interface) if family == socket.AF_INET6 else address
+        address = with_scope(address, interface) if family == socket.AF_INET6 else address
         # Accepted sockets inherit these.
         set_stream_options(sock, endpoint)
         sock.bind(address)

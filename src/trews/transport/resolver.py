@@ -11,7 +11,8 @@ import ipaddress
 import re
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from trews.addresses import from_name, literal, unknown
 from trews.endpoint import Endpoint
@@ -47,16 +48,10 @@ class Resolver:
         ValueError: a name or an address that is none, a negative time.
     """
 
-    _overrides: dict[str, tuple[str, ...]]
+    # A subclass that forgets super().__init__() has neither.
+    _overrides: Mapping[str, Sequence[str]] = MappingProxyType({})
+    _cache_seconds = 0.0
     _cache: dict[str, tuple[float, list[str]]]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        # Here and not in __init__: a subclass may forget super().__init__().
-        self = super().__new__(cls)
-        self._overrides = {}
-        self._cache_seconds = 0.0
-        self._cache = {}
-        return self
 
     def __init__(
         self, *, overrides: Mapping[str, str | Sequence[str]] | None = None, cache_seconds: float = 0.0
@@ -64,14 +59,8 @@ class Resolver:
         if not cache_seconds >= 0:  # nor NaN
             raise ValueError(f"cache_seconds is a time in seconds, 0 for no cache, not {cache_seconds!r}")
         self._cache_seconds = cache_seconds
-        for name, addresses in (overrides or {}).items():
-            listed = (addresses,) if isinstance(addresses, str) else tuple(addresses)
-            if not listed:
-                raise ValueError(f"the override of {name!r} has no address")
-            for address in listed:
-                if not _is_address(address):
-                    raise ValueError(f"the override of {name!r} is not an address: {address!r}")
-            self._overrides[_key(_ascii(_checked(name)))] = listed
+        self._cache = {}
+        self._overrides = dict(_override(name, addresses) for name, addresses in (overrides or {}).items())
 
     async def resolve(self, host: str, timeout: float | None = TIMEOUT) -> list[str]:
         """The addresses of a host, in the order in which to try them; an address is its own.
@@ -168,6 +157,8 @@ class Resolver:
         return _host_name(found[0], text)
 
     def _known(self, name: str) -> list[str] | None:
+        if not self._cache_seconds:
+            return None
         until, addresses = self._cache.get(name.lower(), (0.0, []))
         if not addresses:
             return None
@@ -226,6 +217,16 @@ async def _within(timeout: float | None, what: str, asked: Awaitable[T]) -> T:
         if not bound.expired():
             raise
         raise TimedOut(f"{what} within {timeout:g} s") from None
+
+
+def _override(name: str, addresses: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    listed = (addresses,) if isinstance(addresses, str) else tuple(addresses)
+    if not listed:
+        raise ValueError(f"the override of {name!r} has no address")
+    for address in listed:
+        if not _is_address(address):
+            raise ValueError(f"the override of {name!r} is not an address: {address!r}")
+    return _key(_ascii(_checked(name))), listed
 
 
 def _checked(host: str) -> str:
