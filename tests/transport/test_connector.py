@@ -301,6 +301,33 @@ def test_the_next_address_is_tried_beside_one_that_hangs(monkeypatch):
     assert told.started == [(0, "10.0.0.1"), (0.25, "10.0.0.2")]
 
 
+def test_of_two_that_answer_in_one_turn_the_other_is_closed(monkeypatch):
+    winner, told = with_fates(monkeypatch, "db.example:80", **{"10_0_0_1": (0.5, None), "10_0_0_2": (0.25, None)})
+    assert winner == "10.0.0.1"
+    assert len(told.socks) == 2
+
+
+def test_the_families_take_turns(monkeypatch):
+    class Both(trews.Resolver):
+        async def look_up(self, host):
+            return ["2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2", "192.0.2.3"]
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        async def sock_connect(sock, address):
+            raise OSError(REFUSED, os.strerror(REFUSED))
+
+        monkeypatch.setattr(loop, "sock_connect", sock_connect)
+        with pytest.raises(ConnectError) as caught:
+            await open_stream(Endpoint.parse("db.example:80"), loop, Both())
+        tried = ["[2001:db8::1]:80", "192.0.2.1:80", "[2001:db8::2]:80", "192.0.2.2:80", "192.0.2.3:80"]
+        assert [address for address, _ in caught.value.attempts] == tried
+
+    with no_leaks():
+        testing.run(main())
+
+
 def test_when_the_time_is_over_every_address_is_listed_with_what_is_known(monkeypatch):
     exc, _ = with_fates(
         monkeypatch,
@@ -385,6 +412,15 @@ def test_source_is_the_address_it_comes_from(loop):
         assert opened(f"tcp:127.0.0.1:{port}?source=127.0.0.3:{free}", run)[0] == ("127.0.0.3", free)
         with pytest.raises(ConnectError, match=r"127.0.0.1:[0-9]+: the address does not belong to this machine"):
             opened(f"tcp:127.0.0.1:{port}?source=192.0.2.99", run)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the port would be shared")
+def test_the_port_of_a_source_may_be_used_again_at_once():
+    with socket.create_server(("127.0.0.1", 0)) as server, listening() as (_, other), closed_port() as free:
+        source = ("127.0.0.3", free)
+        opened(f"tcp:127.0.0.1:{server.getsockname()[1]}?source=127.0.0.3:{free}")
+        server.accept()[0].close()  # the client has closed first, so its port is in TIME_WAIT
+        assert opened(f"tcp:127.0.0.1:{other}?source=127.0.0.3:{free}")[0] == source
 
 
 def run_on(loop, main):
@@ -475,10 +511,8 @@ def test_interface_is_refused_where_the_system_cannot_do_it(monkeypatch):
 @pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
 def test_a_socket_that_met_itself_is_a_refusal(loop):
     """Nobody listens; our own port is the one that is asked for, as can happen to any port of the ephemeral range."""
-    with closed_port() as port:
-        pass
-    with pytest.raises(ConnectError, match="connection refused"):
-        opened(f"tcp:127.0.0.1:{port}?source=127.0.0.1:{port}", functools.partial(run_on, loop))
+    with closed_port() as port, pytest.raises(ConnectError, match="connection refused"):
+        opened(f"tcp:127.0.0.4:{port}?source=127.0.0.4:{port}", functools.partial(run_on, loop))
 
 
 @pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
@@ -487,13 +521,13 @@ def test_a_server_that_does_not_take_connections_and_one_that_does(loop, monkeyp
     if sys.platform != "linux":
         pytest.skip("what a full queue does differs")
     with socket.socket() as full, listening(address=("127.0.0.2", 0)) as (_, port):
-        full.bind(("127.0.0.1", port))
+        full.bind(("127.0.0.5", port))
         full.listen(0)
         fillers = [socket.socket() for _ in range(8)]
         for filler in fillers:
             filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-        resolve_to(monkeypatch, ("127.0.0.1", 0), ("127.0.0.2", 0))
+            filler.connect_ex(("127.0.0.5", port))
+        resolve_to(monkeypatch, ("127.0.0.5", 0), ("127.0.0.2", 0))
         try:
             assert opened(f"tcp:db.example:{port}", functools.partial(run_on, loop))[1] == ("127.0.0.2", port)
         finally:

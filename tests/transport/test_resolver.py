@@ -10,7 +10,7 @@ import pytest
 import trews
 from tests.clients import LOOPS
 from tests.servers import virtually
-from trews import EndpointError, ResolveError, Resolver, TimedOut
+from trews import ConnectError, EndpointError, ResolveError, Resolver, TimedOut, testing
 from trews.transport.resolver import MAX_ADDRESSES, MAX_CACHED, port_of
 
 
@@ -161,6 +161,26 @@ def test_look_up_may_be_overridden_and_its_answers_are_checked():
             resolved(resolver, host)
 
 
+@pytest.mark.parametrize("make", [trews.connect, trews.Client])
+def test_what_fails_in_look_up_is_a_reason_and_the_error_is_its_cause(make):
+    class Failing(Resolver):
+        async def look_up(self, host):
+            raise KeyError("no such row")
+
+    async def main():
+        made = make("db.example:80", resolver=Failing())
+        if make is trews.connect:
+            with pytest.raises(ConnectError, match=r"the host 'db.example' could not be looked up: KeyError") as caught:
+                await made
+            assert isinstance(caught.value.__cause__, KeyError)
+        else:
+            async with made:
+                while made.failures < 2:
+                    await asyncio.sleep(1)
+
+    testing.run(main())
+
+
 def test_a_subclass_may_forget_to_call_init():
     class Forgetful(Resolver):
         def __init__(self):
@@ -217,6 +237,7 @@ def test_overrides_of_names_that_are_not_ascii():
         ({"a": "127.1"}, "not an address: '127.1'"),
         ({"a": ["::1", "127.0.0.1:80"]}, "not an address: '127.0.0.1:80'"),
         ({"a": []}, "the override of 'a' has no address"),
+        ({"192.0.2.1": "127.0.0.1"}, "only names are looked up"),
         ({"a b": "::1"}, "a host cannot contain ' '"),
     ],
 )

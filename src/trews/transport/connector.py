@@ -93,7 +93,7 @@ async def open_tcp(
         found = await resolver.resolve(host, None)
     except (OSError, EndpointError) as exc:
         attempts[-1] = (endpoint.shown, sentence(exc))
-        raise ConnectError(endpoint.shown, attempts) from None
+        raise ConnectError(endpoint.shown, attempts) from exc.__cause__
     attempts.pop()
     usable = []
     for text in found:

@@ -40,7 +40,7 @@ class Lookups:
 
     def forget(self) -> None:
         """Begin anew: in a forked child, which has none of the threads."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a garbage collection inside of it may close a coroutine that waits
         self._known: dict[Hashable, _Lookup] = {}
         self._waiting: deque[_Lookup] = deque()
         self._threads = 0

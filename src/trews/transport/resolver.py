@@ -82,7 +82,12 @@ class Resolver:
         known = self._known(name)
         if known is not None:
             return known
-        found = await _within(timeout, f"the host {host!r} was not looked up", self.look_up(name))
+        try:
+            found = await _within(timeout, f"the host {host!r} was not looked up", self.look_up(name))
+        except OSError:
+            raise
+        except Exception as exc:  # of a look_up that is not ours
+            raise ResolveError(f"the host {host!r} could not be looked up: {exc!r}") from exc
         addresses = list(dict.fromkeys(found))[:MAX_ADDRESSES]
         for address in addresses:
             if not _is_address(address):
@@ -163,7 +168,7 @@ class Resolver:
         if not addresses:
             return None
         if asyncio.get_running_loop().time() >= until:
-            del self._cache[name.lower()]
+            self._cache.pop(name.lower(), None)
             return None
         return list(addresses)
 
@@ -173,7 +178,7 @@ class Resolver:
         key = name.lower()
         self._cache.pop(key, None)  # so that it is the youngest
         while len(self._cache) >= MAX_CACHED:
-            del self._cache[next(iter(self._cache))]
+            self._cache.pop(next(iter(self._cache)), None)  # a loop in another thread may have been faster
         self._cache[key] = (asyncio.get_running_loop().time() + self._cache_seconds, addresses)
 
 
@@ -188,7 +193,9 @@ async def port_of(service: int | str) -> int:
     try:
         found = await _addresses(None, service)
     except (OSError, UnicodeError) as exc:
-        raise ResolveError(unknown("", service, exc) if isinstance(exc, socket.gaierror) else _reason(exc)) from None
+        raise ResolveError(
+            f"the service {service!r} is not known ({_reason(exc)}); give the number of its port"
+        ) from None
     port: int = found[0][4][1]
     return port
 
@@ -221,6 +228,8 @@ async def _within(timeout: float | None, what: str, asked: Awaitable[T]) -> T:
 
 def _override(name: str, addresses: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
     listed = (addresses,) if isinstance(addresses, str) else tuple(addresses)
+    if _is_address(name):
+        raise ValueError(f"the override of {name!r} is one of an address, and only names are looked up")
     if not listed:
         raise ValueError(f"the override of {name!r} has no address")
     for address in listed:
