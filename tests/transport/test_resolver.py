@@ -150,11 +150,16 @@ def test_names_that_dns_cannot_have_are_one_sentence(host):
 
 def test_look_up_may_be_overridden_and_its_answers_are_checked():
     resolver = Answering({"a": ["::1", "127.0.0.1", "::1"], "none": [], "bad": ["127.1"], "name": ["other.example"]})
+    resolver.answers |= {"one": "192.0.2.1", "number": [2130706433], "bytes": [b"\x7f\0\0\1"], "nothing": None}
     assert resolved(resolver, "a") == ["::1", "127.0.0.1"]
+    assert resolved(resolver, "one") == ["192.0.2.1"]
     for host, sentence in [
         ("none", "the host 'none' has no address"),
         ("bad", "the host 'bad' was looked up as '127.1', which is not an address"),
         ("name", "the host 'name' was looked up as 'other.example', which is not an address"),
+        ("number", "the host 'number' was looked up as 2130706433, which is not an address"),
+        ("bytes", r"the host 'bytes' was looked up as b'\\x7f.*', which is not an address"),
+        ("nothing", "the host 'nothing' could not be looked up: TypeError.*"),
         ("unknown", "unknown is not known"),
     ]:
         with pytest.raises(ResolveError, match=f"^{sentence}$"):

@@ -84,11 +84,11 @@ class Resolver:
             return known
         try:
             found = await _within(timeout, f"the host {host!r} was not looked up", self.look_up(name))
+            addresses = _listed(found)[:MAX_ADDRESSES]
         except OSError:
             raise
         except Exception as exc:  # of a look_up that is not ours
             raise ResolveError(f"the host {host!r} could not be looked up: {exc!r}") from exc
-        addresses = list(dict.fromkeys(found))[:MAX_ADDRESSES]
         for address in addresses:
             if not _is_address(address):
                 raise ResolveError(f"the host {host!r} was looked up as {address!r}, which is not an address")
@@ -226,8 +226,13 @@ async def _within(timeout: float | None, what: str, asked: Awaitable[T]) -> T:
         raise TimedOut(f"{what} within {timeout:g} s") from None
 
 
-def _override(name: str, addresses: str | Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    listed = (addresses,) if isinstance(addresses, str) else tuple(addresses)
+def _listed(addresses: str | Sequence[str]) -> list[str]:
+    """Each of them once; a single one may stand alone."""
+    return [addresses] if isinstance(addresses, str) else list(dict.fromkeys(addresses))
+
+
+def _override(name: str, addresses: str | Sequence[str]) -> tuple[str, list[str]]:
+    listed = _listed(addresses)
     if _is_address(name):
         raise ValueError(f"the override of {name!r} is one of an address, and only names are looked up")
     if not listed:
@@ -258,7 +263,9 @@ def _key(name: str) -> str:
     return name.lower().removesuffix(".")
 
 
-def _is_address(text: str) -> bool:
+def _is_address(text: Any) -> bool:
+    if not isinstance(text, str):  # `ipaddress` takes 2130706433 and four bytes, too
+        return False
     try:
         ipaddress.ip_address(text)
     except ValueError:
