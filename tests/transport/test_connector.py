@@ -574,17 +574,7 @@ def test_tls_has_the_same_socket_as_tcp():
         assert opened(f"tls:127.0.0.1:{port}")[1] == ("127.0.0.1", port)
 
 
-@pytest.mark.parametrize("make", [trews.connect, trews.Client])
-def test_without_tls_on_top_of_it_nothing_is_sent_to_a_tls_endpoint(make):
-    async def main():
-        with pytest.raises(EndpointError, match="this version cannot connect to tls:"):
-            await (made if isinstance(made, trews.client.Connecting) else made.start())
-
-    made = make("tls:127.0.0.1:9")
-    run_really(main())
-
-
-@pytest.mark.parametrize("option", ["via=socks5://localhost:1080", "proxy_protocol=127.0.0.1"])
+@pytest.mark.parametrize("option", ["proxy_protocol=127.0.0.1"])
 def test_options_that_are_not_there_yet_are_refused_and_not_ignored(option):
     with pytest.raises(EndpointError, match=option.partition("=")[0]):
         opened(f"tcp:127.0.0.1:9?{option}")

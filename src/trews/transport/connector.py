@@ -21,7 +21,7 @@ from trews.transport.resolver import DEFAULT, Resolver, port_of
 
 TIMEOUT = 30.0  # seconds for the whole of it: names, and every address
 
-_NOT_YET = ("via", "proxy_protocol")
+_NOT_YET = ("proxy_protocol",)
 
 
 async def open_stream(
@@ -45,6 +45,11 @@ async def open_stream(
             raise EndpointError(f"{endpoint.shown}: a client of this version has no option {option}=")
     attempts: list[tuple[str, str]] = []
     timeout = endpoint.get("timeout") or TIMEOUT
+    if endpoint.kind in ("tcp", "tls") and endpoint.get("via") is not None:
+        from trews.transport.via import open_via  # here, for few need it and it takes urllib.parse along
+
+        names = resolver or DEFAULT
+        return await open_via(endpoint, loop, lambda at: open_tcp(at.host, at.port or 0, at, loop, [], names))
     try:
         async with asyncio.timeout(timeout):
             if endpoint.kind in ("tcp", "tls"):
