@@ -34,6 +34,7 @@ LAYERS = """
     server client
     serving
     __init__
+    protocols.*
     cli.*
     __main__
     testing.*
@@ -43,7 +44,7 @@ LAYERS = """
 BYTES_ONLY = {"framing", "inbox"}
 NOT_FOR_BYTES = {"asyncio", "socket", "ssl", "time", "logging"}
 
-# What `examples/` may name: they are written as users write.
+# What `examples/` and `protocols/` may name: they are written as users write.
 PUBLIC = {"trews", "trews.framing", "trews.errors", "trews.testing"}
 
 PLACES = {name: rank for rank, line in enumerate(LAYERS.split("\n")) for name in line.split()}
@@ -151,20 +152,21 @@ def check_package(package: Path) -> Iterator[str]:
                     yield f"{file}:{found.line}: {dotted} imports {name}, but {why}"
 
 
-def check_example(file: Path) -> Iterator[str]:
+def check_public(file: Path, what: str, more: str = "") -> Iterator[str]:
+    """Look for what is not public in a file that is written as users write; it may import from the package `more`."""
     tree = ast.parse(file.read_bytes(), str(file))
     for found in imports_of(tree):
         if found.target.partition(".")[0] != "trews":
             continue
-        if found.target not in PUBLIC:
-            yield f"{file}:{found.line}: imports {found.target}; an example uses {', '.join(sorted(PUBLIC))}"
+        if found.target not in PUBLIC and not (more and f"{found.target}.".startswith(f"{more}.")):
+            yield f"{file}:{found.line}: imports {found.target}; {what} uses {', '.join(sorted(PUBLIC))}"
         for name in found.names:
             if name.startswith("_"):
                 yield f"{file}:{found.line}: imports {found.target}.{name}, which is private"
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(value=ast.Name(id="self" | "cls")):
-                pass  # an example may have private names of its own
+                pass  # it may have private names of its own
             case ast.Attribute(attr=name) if name.startswith("_") and not name.endswith("__"):
                 yield f"{file}:{node.lineno}: uses {name}, which is private"
 
@@ -172,7 +174,9 @@ def check_example(file: Path) -> Iterator[str]:
 def check(root: Path) -> list[str]:
     problems = list(check_package(root / "src" / "trews"))
     for file in sorted((root / "examples").rglob("*.py")):
-        problems += check_example(file)
+        problems += check_public(file, "an example")
+    for file in sorted((root / "src" / "trews" / "protocols").rglob("*.py")):
+        problems += check_public(file, "a protocol", "trews.protocols")
     return problems
 
 

@@ -98,7 +98,7 @@ def _check_credentials(scheme: str, user: bytes, password: bytes) -> None:
 
 async def open_via(
     endpoint: Endpoint, loop: asyncio.AbstractEventLoop, open_tcp: OpenTCP
-) -> tuple[socket.socket, tuple[str, int]]:
+) -> tuple[socket.socket, Any]:
     """Connect to an endpoint through the proxy of its `via=`.
 
     Args:
@@ -106,7 +106,7 @@ async def open_via(
             raises ConnectError.
 
     Returns:
-        The socket, of which nothing behind the proxy's answer was read; and host and port of the target as asked for.
+        The socket, of which nothing behind the proxy's answer was read; and the address it is connected to, the proxy's.
 
     Raises:
         ConnectError: the proxy cannot be reached, or does not do it; names both and says why.
@@ -129,8 +129,9 @@ async def open_via(
             for told in await _addresses(endpoint, host, port, proxy, loop):
                 where = proxy.shown if told == host else f"{proxy.shown} to {shown((told, port))}"
                 try:
-                    sock = await _open_gate(gate, proxy, open_tcp, endpoint)
-                    return await _talk(dialogue(proxy, told, port), sock, loop), (host, port)
+                    sock, address = await _open_gate(gate, proxy, open_tcp, endpoint)
+                    await _talk(dialogue(proxy, told, port), sock, loop)
+                    return sock, address
                 except Refused as exc:
                     attempts.append((where, str(exc)))
                     if not exc.is_about_target:
@@ -196,19 +197,20 @@ async def _addresses(
     return list(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found))
 
 
-async def _open_gate(gate: Endpoint, proxy: Proxy, open_tcp: OpenTCP, endpoint: Endpoint) -> socket.socket:
+async def _open_gate(
+    gate: Endpoint, proxy: Proxy, open_tcp: OpenTCP, endpoint: Endpoint
+) -> tuple[socket.socket, Any]:
     try:
-        sock, _ = await open_tcp(gate)
+        return await open_tcp(gate)
     except ConnectTimedOut:
         raise TimeoutError from None
     except ConnectError as exc:
         own = (gate.shown, shown((gate.host, gate.port)))
         attempts = [(proxy.shown if at in own else f"{proxy.shown} at {at}", why) for at, why in exc.attempts]
         raise ConnectError(endpoint.shown, attempts) from None
-    return sock
 
 
-async def _talk(said: Dialogue, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> socket.socket:
+async def _talk(said: Dialogue, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
     """Have a dialogue on a socket, which is closed if it comes to nothing."""
     try:
         send, wanted = next(said)
@@ -218,7 +220,7 @@ async def _talk(said: Dialogue, sock: socket.socket, loop: asyncio.AbstractEvent
             got = _look(sock) if wanted == AHEAD else await _exactly(wanted, sock, loop)
             send, wanted = said.send(got)
     except StopIteration:
-        return sock
+        return
     except OSError as exc:
         sock.close()
         raise Refused(sentence(exc)) from None
