@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 from base64 import b64encode
+from typing import Any
 
 import pytest
 
@@ -178,7 +179,7 @@ def test_connect_refusals_are_a_sentence_each_without_the_proxys_own_words(statu
 )
 @pytest.mark.parametrize("chunk", [0, 1, 10_000])
 def test_connect_gibberish_is_refused_when_it_shows(answer, chunk):
-    with pytest.raises(Refused, match="^it does not speak HTTP: b"):
+    with pytest.raises(Refused, match=r"^it does not speak HTTP: b"):
         play(connect("h", 1, None, b""), answer, chunk=chunk)
 
 
@@ -240,7 +241,9 @@ def test_line_ends_in_a_user_of_socks5_are_bytes_like_others():
     assert (proxy.user, proxy.password) == (b"a\r\n", b"b\0")
 
 
-@pytest.mark.parametrize("host", ["a\r\nEvil: 1", "a b", "a:b", "", "x" * 256, "a\0", "::1%eth0", "ä" * 80, "a/b", "é\n"])
+@pytest.mark.parametrize(
+    "host", ["a\r\nEvil: 1", "a b", "a:b", "", "x" * 256, "a\0", "::1%eth0", "ä" * 80, "a/b", "é\n"]
+)
 def test_a_host_that_would_break_the_request_is_refused(host):
     with pytest.raises(ValueError):
         target_host(host)
@@ -299,7 +302,7 @@ async def opened(text):
 
 
 CONNECT = len(b"CONNECT example.org:25 HTTP/1.1\r\nHost: example.org:25\r\n\r\n")
-SPEAKS_FIRST = {
+SPEAKS_FIRST: dict[str, tuple[Any, ...]] = {
     "socks5h": (3, b"\5\0", 18, GRANTED + BEHIND),
     "http": (CONNECT, OK + BEHIND),
     "http in pieces": (CONNECT, b"HTTP/1.1 2", b"00 OK\r", b"\n\r", b"\n" + BEHIND),
@@ -361,7 +364,7 @@ def test_a_proxy_that_is_not_there(on_loop):
 
 
 # What a silent proxy has been told and has answered when it falls silent.
-SILENCES = {
+SILENCES: dict[str, list[tuple[bytes, ...]]] = {
     "socks5h": [(b"",), (b"\5",), (b"\5\0",), (b"\5\0", b"\5\0\0\1")],
     "http": [(b"",), (b"HTTP/1.1 200 OK\r\n",), (b"HTTP/1.1 100 Continue\r\n\r\n",)],
 }

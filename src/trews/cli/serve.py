@@ -37,17 +37,22 @@ def command(thing: str, endpoints: tuple[str, ...], assignments: tuple[str, ...]
     An ENDPOINT is a port (4040), tcp:HOST:PORT, unix:PATH, ...; without a host it is localhost only,
     and 'tcp:*:4040' is all interfaces. With 'stdio:' the command's own input and output are the connection.
     """
-    logging.basicConfig(format="%(asctime)s %(message)s")
     seconds = arguments.seconds("--grace", grace)
     parsed = [arguments.listening(endpoint) for endpoint in endpoints]
     server = _server(thing, arguments.settings(assignments))
     if not parsed and not server.endpoints:
         raise Problem("say where to listen: a port such as 4040, tcp:HOST:PORT, or unix:PATH")
     server.listen(*parsed)
+    run_aloud(server, seconds, trace)
+
+
+def run_aloud(server: trews.Server, grace: float, trace: bool) -> None:
+    """Serve until a signal, and say where, and how it stops. Logs go to stderr."""
+    logging.basicConfig(format="%(asctime)s %(message)s")
     tell_stop(server)
     if trace:
         debugging.start_tracing()
-    drained = run(server, seconds, lambda: announce(server))
+    drained = run(server, grace, lambda: announce(server))
     if any(drained):
         click.echo(f"stopped; connections closed: {drained.closed}, aborted: {drained.aborted}")
 

@@ -18,9 +18,10 @@ async def relay(a: trews.Connection, b: trews.Connection) -> None:
     """Carry bytes both ways, until both sides have ended. Both connections are closed then.
 
     Each side goes at the pace of the other, so that no more than `read_high` and `write_high` bytes are held each way.
-    The end of a side that has the setting `half_close` is passed on as one (`close_write`), and the other direction goes
-    on; where that cannot be, or without the setting, the other connection is closed when everything is sent. A connection that breaks takes the other one along, except for what is still on
-    its way in a direction that has ended already. Cancelling aborts both.
+    The end of a side that has the setting `half_close` is passed on as one (`close_write`), and the other direction
+    goes on; where that cannot be, or without the setting, the other connection is closed when everything is sent. A
+    connection that breaks takes the other one along, except for what is still on its way in a direction that has
+    ended already. Cancelling aborts both.
 
     Args:
         a, b: open connections that nobody reads from. What they have received and not delivered is carried, too.

@@ -158,7 +158,7 @@ async def open_target(conn: trews.Connection, host: str, port: int) -> trews.Con
         raise Denied(reply(REFUSED if REFUSED in codes else min(codes, default=FAILED))) from None
 
 
-def reply(code: int, address: Any = ("0.0.0.0", 0)) -> bytes:
+def reply(code: int, address: tuple[str, int] = ("0.0.0.0", 0)) -> bytes:
     """RFC 1928 §6: the answer to a request, with the address that was connected from."""
     host, port = address
     packed = ipaddress.ip_address(host.partition("%")[0]).packed

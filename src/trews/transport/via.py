@@ -96,9 +96,7 @@ def _check_credentials(scheme: str, user: bytes, password: bytes) -> None:
         raise ValueError("user and password of an http:// proxy cannot contain control characters")
 
 
-async def open_via(
-    endpoint: Endpoint, loop: asyncio.AbstractEventLoop, open_tcp: OpenTCP
-) -> tuple[socket.socket, Any]:
+async def open_via(endpoint: Endpoint, loop: asyncio.AbstractEventLoop, open_tcp: OpenTCP) -> tuple[socket.socket, Any]:
     """Connect to an endpoint through the proxy of its `via=`.
 
     Args:
@@ -106,7 +104,7 @@ async def open_via(
             raises ConnectError.
 
     Returns:
-        The socket, of which nothing behind the proxy's answer was read; and the address it is connected to, the proxy's.
+        The socket, of which nothing behind the proxy's answer was read; and the address of the proxy.
 
     Raises:
         ConnectError: the proxy cannot be reached, or does not do it; names both and says why.
@@ -179,8 +177,7 @@ async def _port(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> int:
         found = await loop.getaddrinfo(None, endpoint.port or 0, type=socket.SOCK_STREAM)
     except OSError as exc:
         raise ConnectError(endpoint.shown, [(endpoint.shown, unknown("", endpoint.port or 0, exc))]) from None
-    port: int = found[0][4][1]
-    return port
+    return int(found[0][4][1])
 
 
 async def _addresses(
@@ -197,9 +194,7 @@ async def _addresses(
     return list(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found))
 
 
-async def _open_gate(
-    gate: Endpoint, proxy: Proxy, open_tcp: OpenTCP, endpoint: Endpoint
-) -> tuple[socket.socket, Any]:
+async def _open_gate(gate: Endpoint, proxy: Proxy, open_tcp: OpenTCP, endpoint: Endpoint) -> tuple[socket.socket, Any]:
     try:
         return await open_tcp(gate)
     except ConnectTimedOut:
