@@ -107,6 +107,19 @@ def test_curl_with_a_password(socks, site, curl, tmp_path, where):
         assert refused.stdout == b""
 
 
+@pytest.mark.parametrize("site", ["127.0.0.1"], indirect=True)
+def test_our_own_command_through_it(socks, site, trews_command):
+    _, address = socks("--user", "ann", **{VARIABLE: "s3cret"})
+    endpoint = f"localhost:{site[1]}?via=socks5h://ann:s3cret@{address}"
+    ended = trews_command("connect", endpoint, input=b"GET / HTTP/1.0\r\n\r\n")
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.endswith(b"\r\n\r\n" + BODY)
+    refused = trews_command("connect", endpoint.replace("s3", "S3"))
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(f"the proxy socks5h://{address}: wrong user or password\n".encode())
+    assert b"S3cret" not in refused.stderr
+
+
 def test_what_cannot_be_reached_is_an_error_of_curl(socks, curl):
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

@@ -18,7 +18,7 @@ from trews.protocols.socks import CONNECT_TIMEOUT, DIALOGUE_TIMEOUT, SocksServer
 from trews.testing import no_leaks
 
 HELLO = b"\5\1\0"
-USERS = {"ann": "s:ecret", "bob": ""}
+USERS = {"ann": "s:ecret", "bob": "", "j\udcf6rg": "\u00fc"}
 
 
 def ask(host, port, command=1):
@@ -95,6 +95,7 @@ def test_connect(on_loop, listen, host, how):
         (None, b"\5\0", b"\5\xff"),
         (USERS, b"\5\2\0\2\1\3ann\7s:ecret", b"\5\2\1\0"),
         (USERS, b"\5\1\2\1\3bob\0", b"\5\2\1\0"),
+        (USERS, b"\5\1\2\1\4j\xf6rg\2\xc3\xbc", b"\5\2\1\0"),
         (USERS, b"\5\1\0", b"\5\xff"),
         (USERS, b"\5\1\2\1\3ann\7S:ecret", b"\5\2\1\1"),
         (USERS, b"\5\1\2\1\3ann\0", b"\5\2\1\1"),

@@ -490,6 +490,13 @@ def test_addresses_are_told_as_they_are(monkeypatch, names):
 
 
 def test_services_are_looked_up_here(monkeypatch):
+    def look_up(host, port, *args, **kwargs):
+        assert host is None
+        if port != "smtp":
+            raise socket.gaierror(socket.EAI_SERVICE, "Servname not supported")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 25))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     assert asyncio.run(told(monkeypatch, "http", None, text="tcp:service.test:smtp"))[0] == [("service.test", 25)]
     with pytest.raises(ConnectError, match="the service 'nonesuch' is not known"):
         asyncio.run(told(monkeypatch, "http", None, text="tcp:service.test:nonesuch"))

@@ -7,18 +7,21 @@ import contextlib
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
+import trustme
 
 import trews
 from tests.clients import LOOPS
 from tests.conftest import absent
-from trews import ConnectError, Server
+from trews import ConnectError, Endpoint, Server
 from trews.testing import no_leaks
+from trews.transport.connector import open_stream
 
 PASSWORD = "p:w@d/ä"
 ENCODED = "p%3Aw%40d%2F%C3%A4"
@@ -209,6 +212,39 @@ async def refusal(via, target="tcp:127.0.0.1:9"):
 def test_squid_with_a_password(on_loop, squid, host):
     via = f"http://ann:{ENCODED}@127.0.0.1:{squid}"
     assert on_loop(conversation(via, host)) == b"220 ready\r\nhello"
+
+
+def test_tls_through_squid_with_a_greeting_of_the_server(on_loop, squid):
+    """The socket is a plain one: the handshake goes through it, and so does what the server says first."""
+    authority = trustme.CA()
+    server_context, client_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("mail.test").configure_cert(server_context)
+    authority.configure_trust(client_context)
+
+    greeted = asyncio.Event()
+
+    async def greet(reader, writer):
+        writer.write(b"220 ready\r\n" + await reader.readexactly(5))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        greeted.set()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        async with await asyncio.start_server(greet, "127.0.0.1", 0, ssl=server_context) as server:
+            port = server.sockets[0].getsockname()[1]
+            endpoint = Endpoint.parse(f"tcp:127.0.0.1:{port}?via=http://ann:{ENCODED}@127.0.0.1:{squid}")
+            sock, _ = await open_stream(endpoint, loop)
+            reader, writer = await asyncio.open_connection(sock=sock, ssl=client_context, server_hostname="mail.test")
+            writer.write(b"hello")
+            got = await reader.readexactly(16)
+            writer.close()
+            await writer.wait_closed()
+            await greeted.wait()
+            return got
+
+    assert on_loop(main()) == b"220 ready\r\nhello"
 
 
 def test_squid_refuses(on_loop, squid):

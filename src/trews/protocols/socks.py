@@ -113,8 +113,9 @@ def is_right(users: Mapping[str, str], user: bytes, password: bytes) -> bool:
     """Whether that is the user's password, in a time that does not tell how much of it, or the user, is."""
     found = False
     for name, secret in users.items():
-        is_user = hmac.compare_digest(name.encode(), user)
-        found |= is_user & hmac.compare_digest(secret.encode(), password)
+        # What came from a command line or the environment need not be UTF-8.
+        right = [text.encode("utf-8", "surrogateescape") for text in (name, secret)]
+        found |= hmac.compare_digest(right[0], user) & hmac.compare_digest(right[1], password)
     return found
 
 

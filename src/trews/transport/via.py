@@ -112,8 +112,11 @@ async def open_via(endpoint: Endpoint, loop: asyncio.AbstractEventLoop, open_tcp
         EndpointError: a proxy that is none, or a target that cannot be told to one.
     """
     try:
-        proxy = Proxy.parse(endpoint.get("via"))
         host = target_host(endpoint.host or "localhost")
+    except ValueError as exc:
+        raise EndpointError(str(exc)) from None  # with the host as a repr: here it may hold a line end
+    try:
+        proxy = Proxy.parse(endpoint.get("via"))
     except ValueError as exc:
         raise EndpointError(f"{endpoint.shown}: {exc}") from None
     passed_on = ("source", "interface", "tcp_user_timeout")
