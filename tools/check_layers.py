@@ -21,6 +21,7 @@ LAYERS = """
     endpoint
     framing
     inbox
+    proxy_header
     poller
     timers backoff
     threads
@@ -41,7 +42,7 @@ LAYERS = """
 """
 
 # These cut bytes and hold them; they work the same without a network, a clock or a log.
-BYTES_ONLY = {"framing", "inbox"}
+BYTES_ONLY = {"framing", "inbox", "proxy_header"}
 NOT_FOR_BYTES = {"asyncio", "socket", "ssl", "time", "logging"}
 
 # What `examples/` and `protocols/` may name: they are written as users write.

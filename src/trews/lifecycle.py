@@ -95,6 +95,8 @@ class Lifecycle(Output):
     on_close: Callable[[Any], Any]
 
     _server: Any
+    _remote_address: Any
+    _local_address: Any
     _clock: Clock
 
     _consumer: ClassVar[Consumer] = Consumer.READ
@@ -135,8 +137,9 @@ class Lifecycle(Output):
         self._clock = clock_of(loop)
         self._deadlines = Deadlines(self, loop)
         self._opened_at = time.time()
-        self._remote_address = from_name(transport.get_extra_info("peername")) or self._remote_address
-        self._local_address = from_name(transport.get_extra_info("sockname"))
+        # What the server knows is said by a PROXY header, perhaps.
+        self._remote_address = self._remote_address or from_name(transport.get_extra_info("peername"))
+        self._local_address = self._local_address or from_name(transport.get_extra_info("sockname"))
         self._bind_write(transport)
         if loop.get_debug():
             debugging.check_threads(self)

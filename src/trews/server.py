@@ -421,12 +421,14 @@ class Server:
         if self._loop is None:
             raise Error(f"{self!r} has no loop")
         for listener in listeners:
-            listener.start(self._loop, functools.partial(self._accept, listener), self._has_room)
+            listener.start(self._loop, functools.partial(self._accept, listener), self._has_room, self._refused)
             if self._is_full:
                 listener.pause()
 
     def _has_room(self) -> bool:
-        if self.max_connections is None or len(self._sockets) < self.max_connections:
+        if self.max_connections is None:
+            return True
+        if len(self._sockets) + sum(listener.arriving for listener in self._listeners) < self.max_connections:
             return True
         if not self._is_full:
             self._is_full = True
@@ -434,8 +436,19 @@ class Server:
                 listener.pause()
         return False
 
-    def _accept(self, listener: AnyListener, sock: Any, address: Any) -> None:
-        """A listener has a new connection for us."""
+    def _make_room(self) -> None:
+        if self._is_full and self._state is State.SERVING:
+            self._is_full = False
+            for listener in self._listeners:
+                listener.resume()
+
+    def _refused(self) -> None:
+        """A listener has closed a socket before it was a connection."""
+        self._stats.refused += 1
+        self._make_room()
+
+    def _accept(self, listener: AnyListener, sock: Any, address: Any, local_address: Any = None) -> None:
+        """A listener has a new connection for us; the local address is told if it is not the socket's own."""
         cls, loop = self._class, self._loop
         if cls is None or loop is None:
             self._turn_away(sock)
@@ -455,6 +468,7 @@ class Server:
             return
         connection._server = self
         connection._remote_address = from_name(address if address is not None else sock.getpeername())
+        connection._local_address = local_address
         if not self._is_welcome(connection):
             self._stats.refused += 1
             self._turn_away(sock)
@@ -481,6 +495,7 @@ class Server:
 
     def _turn_away(self, sock: Any) -> None:
         sock.close()
+        self._make_room()
         self._check_drained()
 
     def _take_in(self, connection: Connection, host: str | None) -> None:
@@ -537,10 +552,7 @@ class Server:
                 self._hosts[host] = left
             else:
                 del self._hosts[host]
-        if self._is_full and self._state is State.SERVING:
-            self._is_full = False
-            for listener in self._listeners:
-                listener.resume()
+        self._make_room()
         self._forget(connection)
 
     def _ended(self, connection: Connection) -> None:

@@ -421,7 +421,7 @@ def test_kinds_that_cannot_be_listened_on_are_refused(text):
         bind(Endpoint.parse(text))
 
 
-@pytest.mark.parametrize("option", ["proxy_protocol=127.0.0.1", "via=socks5://localhost:1080"])
+@pytest.mark.parametrize("option", ["source=127.0.0.1", "via=socks5://localhost:1080"])
 def test_options_that_are_not_there_yet_are_refused_and_not_ignored(option):
     listeners = []
     with pytest.raises(EndpointError, match=option.partition("=")[0]):

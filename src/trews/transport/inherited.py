@@ -234,6 +234,7 @@ class OneConnection:
     """
 
     tls = None
+    arriving = 0  # as of a Listener: the socket is a connection at once
 
     def __init__(self, inherited: Inherited) -> None:
         self.endpoint = inherited.endpoint
@@ -250,6 +251,7 @@ class OneConnection:
         loop: asyncio.AbstractEventLoop,
         accept: Callable[[Any, Any], None],
         has_room: Callable[[], bool],
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
         """Give the connection in the next turn, or when there is room."""
         self._loop, self._accept, self._has_room = loop, accept, has_room

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from trews.transport.certificates import ServerContext
     from trews.transport.inherited import OneConnection
+    from trews.transport.proxied import Arrivals
 
     AnyListener: TypeAlias = "Listener | MemoryListener | OneConnection"
 
@@ -36,7 +37,7 @@ QUIET = 60.0  # seconds between two lines about that in the log
 PAIR_ATTEMPTS = 20  # for one free port on IPv4 and IPv6
 
 _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NOT_HERE = ("proxy_protocol", "via", "source", "timeout")  # later, or for clients only
+_NOT_HERE = ("via", "source", "timeout")  # for clients only
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
 
 
@@ -57,8 +58,9 @@ class Listener:
         self._file = os.path.abspath(endpoint.path)  # the process may change its directory
         self._inode = _inode(endpoint.path) if endpoint.kind == "unix" else None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._accept: Callable[[Any, Any], None]
+        self._accept: Callable[..., None]
         self._has_room: Callable[[], bool]
+        self._arrivals: Arrivals | None = None
         self._is_accepting = False
         self._is_paused = False
         self._is_proactor = False
@@ -70,15 +72,35 @@ class Listener:
     def start(
         self,
         loop: asyncio.AbstractEventLoop,
-        accept: Callable[[Any, Any], None],
+        accept: Callable[..., None],
         has_room: Callable[[], bool],
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take connections from now on: `accept(socket, address)` for each, while `has_room()`."""
-        self._loop, self._accept, self._has_room = loop, accept, has_room
+        """Take connections from now on: `accept(socket, address)` for each, while `has_room()`.
+
+        With `proxy_protocol=` it is `accept(socket, source, destination)`, as the header says, and `refused()` for
+        each that was closed because it sent none.
+
+        Raises:
+            ListenError: headers cannot be read on this loop.
+        """
         self._is_proactor = isinstance(loop, getattr(asyncio, "ProactorEventLoop", ()))
+        if self.endpoint.get("proxy_protocol"):
+            from trews.transport.proxied import Arrivals  # here because few need it
+
+            if self._is_proactor:
+                raise ListenError(f"cannot listen on {self.endpoint}: proxy_protocol= needs a loop with add_reader")
+            self._arrivals = Arrivals(loop, self.endpoint, accept, refused)
+            accept = self._arrivals.add
+        self._loop, self._accept, self._has_room = loop, accept, has_room
         if self.tls is not None:
             self.tls.start(loop)
         self._watch(True)
+
+    @property
+    def arriving(self) -> int:
+        """How many sockets were taken whose PROXY header is not complete."""
+        return self._arrivals.count if self._arrivals is not None else 0
 
     def pause(self) -> None:
         """Leave new connections to the kernel until `resume()`."""
@@ -95,6 +117,8 @@ class Listener:
         """Take what waits in the kernel's queue; for a server that is about to close this listener."""
         if self._loop is None:
             return
+        if self._arrivals is not None:
+            self._arrivals.take_all()
         for _ in range(self.endpoint.get("backlog") or BACKLOG):  # not for ever: more may come all the time
             if not (self._has_room() and self._take()):
                 return
@@ -102,6 +126,8 @@ class Listener:
     def close(self) -> None:
         """Stop listening; a Unix socket's file is removed if it is still this one's."""
         self._watch(False)
+        if self._arrivals is not None:
+            self._arrivals.close()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

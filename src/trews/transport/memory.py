@@ -207,6 +207,7 @@ class MemoryListener:
 
     is_used_up = False
     tls = None
+    arriving = 0  # as of a Listener: every socket is a connection at once
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -222,6 +223,7 @@ class MemoryListener:
         loop: asyncio.AbstractEventLoop,
         accept: Callable[[Any, Any], None],
         has_room: Callable[[], bool],
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
         """Take connections from now on: `accept(socket, address)` for each, while `has_room()`."""
         names = _names(loop)
