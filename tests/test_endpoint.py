@@ -263,7 +263,7 @@ REFUSED = [
     ("tcp:80?backlog=5&&timeout=1", "expected option=value", "tcp:80?backlog=5&"),
     ("tcp:80?backlgo=5", "unknown option 'backlgo': did you mean 'backlog'?", "tcp:80?"),
     ("tcp:80?timeout=5&zz=5", "unknown option 'zz': known are backlog, ", "tcp:80?timeout=5&"),
-    ("stdio:?backlog=5", "'backlog' is for tcp, tls, unix, fd, systemd, memory, not for stdio", "stdio:?"),
+    ("stdio:?backlog=5", "'backlog' is for tcp, tls, unix, fd, memory, not for stdio", "stdio:?"),
     ("tcp:80?mode=660", "the option 'mode' is for unix, not for tcp", "tcp:80?"),
     ("tcp:80?cert=x", "the option 'cert' is for tls, not for tcp", "tcp:80?"),
     ("udp:80?via=http://x", "the option 'via' is for tcp, tls, not for udp", "udp:80?"),

@@ -23,7 +23,7 @@ LAYERS = """
     inbox
     proxy_header
     poller
-    timers backoff
+    timers backoff notify
     threads
     transport.*
     loop

@@ -446,14 +446,14 @@ _PROXY = _Type(
     "the URL of a proxy, such as socks5://user:password@host:1080",
 )
 _OPTIONS = {
-    "backlog": (("tcp", "tls", "unix", "fd", "systemd", "memory"), _COUNT),
+    "backlog": (("tcp", "tls", "unix", "fd", "memory"), _COUNT),
     "reuse_port": (_NETWORK, _BOOLEAN),
     "ipv6only": (_NETWORK, _BOOLEAN),
     "interface": (_NETWORK, _TEXT),
     "source": (_NETWORK, _SOURCE),
     "timeout": (_NETWORK, _SECONDS),
     "tcp_user_timeout": (("tcp", "tls"), _SECONDS),
-    "proxy_protocol": (("tcp", "tls", "unix"), _NETWORKS),
+    "proxy_protocol": (("tcp", "tls", "unix", "systemd"), _NETWORKS),
     "via": (("tcp", "tls"), _PROXY),
     "cert": (("tls",), _TEXT),
     "key": (("tls",), _TEXT),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trews.endpoint import check_call
 from trews.loop import new_event_loop
+from trews.notify import Notifier
 from trews.server import Drained, Server, State
 from trews.settings import GRACE, check_grace
 
@@ -63,7 +64,7 @@ def serve(handler: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) 
 async def serve_until_signal(server: Server, grace: float = GRACE) -> Drained:
     """`server.serve()` that SIGINT and SIGTERM stop gracefully; the second signal stops it at once.
 
-    Off the main thread no signal is looked at.
+    Off the main thread no signal is looked at. A service manager that waits for it is told how it goes.
     """
     task = asyncio.current_task()
     is_second = False
@@ -77,7 +78,15 @@ async def serve_until_signal(server: Server, grace: float = GRACE) -> Drained:
         is_second = True
 
     undo = handle_signals((signal.SIGINT, signal.SIGTERM), on_signal)
+    notifier = Notifier()
+    if notifier.is_wanted:
+        _tell_stop(server, notifier)
     try:
+        if server._state is State.NEW:
+            await server.start()
+        if server._state is State.SERVING:
+            where = ", ".join(endpoint.shown for endpoint in server.endpoints)
+            notifier.ready(asyncio.get_running_loop(), f"listening on {where}")
         return await server.serve()
     except asyncio.CancelledError:
         if not is_second:
@@ -85,6 +94,19 @@ async def serve_until_signal(server: Server, grace: float = GRACE) -> Drained:
         return Drained(0, 0)
     finally:
         undo()
+        notifier.close()
+
+
+def _tell_stop(server: Server, notifier: Notifier) -> None:
+    """Have the notifier told when the server begins to stop, whoever stops it."""
+    stop = server.stop
+
+    def stop_aloud(grace: float = GRACE) -> asyncio.Future[Drained]:
+        server.stop = stop  # type: ignore[method-assign]
+        notifier.stopping(f"stopping, {len(server.connections)} connections open")
+        return stop(grace)
+
+    server.stop = stop_aloud  # type: ignore[method-assign]
 
 
 def handle_signals(names: tuple[signal.Signals, ...], on_signal: Callable[[], object]) -> Callable[[], None]:

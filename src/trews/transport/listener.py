@@ -44,19 +44,21 @@ _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
 class Listener:
     """One listening socket. Connections wait in the kernel until `start`.
 
+    Args:
+        owns_file: of a Unix socket: its file is removed with it.
+
     Attributes:
         endpoint: as it was bound, with the port that was chosen for 0.
-        tls: of a tls: endpoint: its certificates.
     """
 
     is_used_up = False  # there may always be one connection more
 
-    def __init__(self, sock: socket.socket, endpoint: Endpoint, tls: ServerContext | None = None) -> None:
+    def __init__(self, sock: socket.socket, endpoint: Endpoint, owns_file: bool = True) -> None:
         self.endpoint = endpoint
-        self.tls = tls
+        self.tls: ServerContext | None = None  # of a tls: endpoint: its certificates
         self._sock = sock
         self._file = os.path.abspath(endpoint.path)  # the process may change its directory
-        self._inode = _inode(endpoint.path) if endpoint.kind == "unix" else None
+        self._inode = _inode(endpoint.path) if endpoint.kind == "unix" and owns_file else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._accept: Callable[..., None]
         self._has_room: Callable[[], bool]
@@ -251,6 +253,10 @@ def bind(endpoint: Endpoint, tls_context: ssl.SSLContext | None = None) -> Seque
 
         shown = endpoint.shown.removesuffix(":")
         return [listener_of(endpoint, lambda why: ListenError(f"cannot listen on {shown}: {why}"))]
+    if endpoint.kind == "systemd":
+        from trews.transport.systemd import listeners_of  # here because it needs Listener
+
+        return listeners_of(endpoint)
     if endpoint.kind == "exec":
         raise EndpointError(f"{endpoint.shown}: a server cannot listen on exec: endpoints, which are for clients")
     raise EndpointError(f"{endpoint.shown}: this version cannot listen on {endpoint.kind}: endpoints")
