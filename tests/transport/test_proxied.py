@@ -421,8 +421,9 @@ async def test_those_who_have_said_nothing_count_as_connections_until_they_are_r
         assert len(server.connections) == 1
         await silent.send(b"no header")
         assert await late.read(framer=1) == b"b"  # on the other endpoint
-        for conn in (silent, good, late):
-            await conn.wait_closed() if conn is silent else conn.close()
+        await silent.wait_closed()
+        good.close()
+        late.close()
         assert server.stats.refused == 1
 
 
