@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
     from trews.transport.handshake import Handshake
 
+PATIENCE = 1.0  # seconds for a handshake while others wait for its place
+
 
 class Arrivals:
     """Those that are in progress."""
 
     def __init__(self) -> None:
-        self._all: dict[Handshake, None] = {}
+        self._all: dict[Handshake, float] = {}  # and when each began
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._all)
@@ -45,15 +48,30 @@ class Arrivals:
 
         def ended(result: Any) -> None:
             self._all.pop(handshake, None)
+            if not self._all and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             done(result)
 
         while len(self._all) >= limit:
-            next(iter(self._all)).give_up(
-                f"{limit} handshakes are in progress (max_handshakes), and this is the oldest"
-            )
+            oldest = next(iter(self._all))
+            oldest.give_up(f"{limit} handshakes are in progress (max_handshakes), and this is the oldest")
         handshake = Handshake(loop, sock, context, server_side=True, done=ended, gone=gone)
-        self._all[handshake] = None
+        self._all[handshake] = loop.time()
         handshake.start()
+
+    def hurry(self, loop: asyncio.AbstractEventLoop, is_full: Callable[[], bool]) -> None:
+        """The server is full: as long as it is, a handshake has a second, for others wait for its place."""
+        if self._all and self._timer is None:
+            self._timer = loop.call_later(PATIENCE, self._hurried, loop, is_full)
+
+    def _hurried(self, loop: asyncio.AbstractEventLoop, is_full: Callable[[], bool]) -> None:
+        self._timer = None
+        if is_full():
+            slow = [handshake for handshake, began in self._all.items() if began <= loop.time() - PATIENCE]
+            for handshake in slow:
+                handshake.give_up("the server is full, and this handshake takes long (max_connections)")
+            self.hurry(loop, is_full)
 
     def give_up(self, why: str) -> None:
         """End all of them."""

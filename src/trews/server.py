@@ -434,6 +434,8 @@ class Server:
             self._is_full = True
             for listener in self._listeners:
                 listener.pause()
+            if self._loop is not None:
+                self._arrivals.hurry(self._loop, lambda: self._is_full)
         return False
 
     def _make_room(self) -> None:

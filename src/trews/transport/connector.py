@@ -21,8 +21,6 @@ from trews.transport.resolver import DEFAULT, Resolver, port_of
 
 TIMEOUT = 30.0  # seconds for the whole of it: names, and every address
 
-_NOT_YET = ("proxy_protocol",)
-
 
 async def open_stream(
     endpoint: Endpoint, loop: asyncio.AbstractEventLoop, resolver: Resolver | None = None
@@ -40,16 +38,15 @@ async def open_stream(
         ConnectTimedOut: `timeout=` of the endpoint (30 s) ran out.
         EndpointError: the endpoint makes no sense for a client.
     """
-    for option in _NOT_YET:
-        if endpoint.get(option) is not None:
-            raise EndpointError(f"{endpoint.shown}: a client of this version has no option {option}=")
+    if endpoint.get("proxy_protocol") is not None:
+        raise EndpointError(f"{endpoint.shown}: proxy_protocol= is for servers")
     attempts: list[tuple[str, str]] = []
     timeout = endpoint.get("timeout") or TIMEOUT
     if endpoint.kind in ("tcp", "tls") and endpoint.get("via") is not None:
         from trews.transport.via import open_via  # here, for few need it and it takes urllib.parse along
 
         names = resolver or DEFAULT
-        return await open_via(endpoint, loop, lambda at: open_tcp(at.host, at.port or 0, at, loop, [], names))
+        return await open_via(endpoint, loop, lambda at: open_tcp(at.host, at.port or 0, at, loop, [], names), names)
     try:
         async with asyncio.timeout(timeout):
             if endpoint.kind in ("tcp", "tls"):

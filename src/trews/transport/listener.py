@@ -37,7 +37,7 @@ QUIET = 60.0  # seconds between two lines about that in the log
 PAIR_ATTEMPTS = 20  # for one free port on IPv4 and IPv6
 
 _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NOT_HERE = ("via", "source", "timeout")  # for clients only
+_FOR_CLIENTS = ("via", "source", "timeout")
 _KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6))
 
 
@@ -237,9 +237,9 @@ def bind(endpoint: Endpoint, tls_context: ssl.SSLContext | None = None) -> Seque
         ListenError: it cannot be listened on, in one sentence.
         EndpointError: the endpoint makes no sense for listening.
     """
-    for option in _NOT_HERE:
+    for option in _FOR_CLIENTS:
         if endpoint.get(option) is not None:
-            raise EndpointError(f"{endpoint.shown}: a server of this version has no option {option}=")
+            raise EndpointError(f"{endpoint.shown}: {option}= is for clients")
     if endpoint.kind == "tcp":
         return _bind_tcp(endpoint)
     if endpoint.kind == "tls":

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from trews.addresses import shown, unknown
+from trews.addresses import shown
 from trews.endpoint import Endpoint
-from trews.errors import ConnectError, ConnectTimedOut, EndpointError, sentence
+from trews.errors import ConnectError, ConnectTimedOut, EndpointError, ResolveError, sentence
+from trews.transport.resolver import DEFAULT, Resolver, port_of
 
 TIMEOUT = 30.0  # seconds for all of it, if the endpoint has no timeout=
 MAX_HEAD = 16 * 1024  # bytes of the answer to CONNECT, provisional answers (1xx) included
@@ -96,12 +97,15 @@ def _check_credentials(scheme: str, user: bytes, password: bytes) -> None:
         raise ValueError("user and password of an http:// proxy cannot contain control characters")
 
 
-async def open_via(endpoint: Endpoint, loop: asyncio.AbstractEventLoop, open_tcp: OpenTCP) -> tuple[socket.socket, Any]:
+async def open_via(
+    endpoint: Endpoint, loop: asyncio.AbstractEventLoop, open_tcp: OpenTCP, resolver: Resolver = DEFAULT
+) -> tuple[socket.socket, Any]:
     """Connect to an endpoint through the proxy of its `via=`.
 
     Args:
         open_tcp: connects to a `tcp:` endpoint, here the proxy; gives a non-blocking socket and its address, or
             raises ConnectError.
+        resolver: how the target's name becomes addresses, where that is done here (`socks5:`).
 
     Returns:
         The socket, of which nothing behind the proxy's answer was read; and the address of the proxy.
@@ -126,8 +130,8 @@ async def open_via(endpoint: Endpoint, loop: asyncio.AbstractEventLoop, open_tcp
     attempts: list[tuple[str, str]] = []
     try:
         async with asyncio.timeout(timeout):
-            port = await _port(endpoint, loop)
-            for told in await _addresses(endpoint, host, port, proxy, loop):
+            port = await _port(endpoint)
+            for told in await _addresses(endpoint, host, proxy, resolver):
                 where = proxy.shown if told == host else f"{proxy.shown} to {shown((told, port))}"
                 try:
                     sock, address = await _open_gate(gate, proxy, open_tcp, endpoint)
@@ -172,29 +176,24 @@ def is_address(host: str) -> bool:
     return True
 
 
-async def _port(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> int:
+async def _port(endpoint: Endpoint) -> int:
     """The port as a number: no proxy knows our names of services."""
-    if isinstance(endpoint.port, int):
-        return endpoint.port
     try:
-        found = await loop.getaddrinfo(None, endpoint.port or 0, type=socket.SOCK_STREAM)
-    except OSError as exc:
-        raise ConnectError(endpoint.shown, [(endpoint.shown, unknown("", endpoint.port or 0, exc))]) from None
-    return int(found[0][4][1])
+        return await port_of(endpoint.port or 0)
+    except ResolveError as exc:
+        raise ConnectError(endpoint.shown, [(endpoint.shown, str(exc))]) from None
 
 
-async def _addresses(
-    endpoint: Endpoint, host: str, port: int, proxy: Proxy, loop: asyncio.AbstractEventLoop
-) -> list[str]:
+async def _addresses(endpoint: Endpoint, host: str, proxy: Proxy, resolver: Resolver) -> list[str]:
     """What the proxy may be asked for. As with curl: names are looked up here for socks5, and by all others there."""
     if proxy.scheme != "socks5" or is_address(host):
         return [host]
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:
-        why = f"{unknown(host, port, exc)}; with socks5h:// the proxy looks it up"
+        found = await resolver.resolve(host, None)
+    except (ResolveError, EndpointError) as exc:
+        why = f"{exc}; with socks5h:// the proxy looks it up"
         raise ConnectError(endpoint.shown, [(endpoint.shown, why)]) from None
-    return list(dict.fromkeys(str(address[0]).partition("%")[0] for *_, address in found))
+    return list(dict.fromkeys(address.partition("%")[0] for address in found))
 
 
 async def _open_gate(gate: Endpoint, proxy: Proxy, open_tcp: OpenTCP, endpoint: Endpoint) -> tuple[socket.socket, Any]:
