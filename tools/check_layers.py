@@ -31,7 +31,7 @@ LAYERS = """
     output upgrade
     lifecycle
     connection
-    handler keeper arrivals
+    handler keeper arrivals registry
     server client
     serving
     __init__

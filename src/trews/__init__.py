@@ -47,7 +47,8 @@ from trews.errors import (
     WriteStalled,
 )
 from trews.loop import EventLoop, new_event_loop, run
-from trews.server import Connections, Drained, Server, Stats
+from trews.registry import Connections, Drained, Stats
+from trews.server import Server
 from trews.serving import serve
 from trews.threads import call_from_thread, in_thread
 from trews.timers import Timer, after, every, soon

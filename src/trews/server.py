@@ -10,8 +10,7 @@ import enum
 import functools
 import inspect
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from trews import timers
 from trews.addresses import from_name, shown
@@ -21,6 +20,7 @@ from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, TLSError, sentence
 from trews.handler import connection_class
 from trews.names import check_names, private_names
+from trews.registry import Connections, Drained, Stats
 from trews.settings import (
     AFTER_GRACE,
     DEFAULTS,
@@ -37,7 +37,7 @@ from trews.transport.attach import attach
 from trews.transport.listener import bind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Iterable, Iterator
+    from collections.abc import Awaitable, Collection, Iterable
 
     from trews.transport.listener import AnyListener
 
@@ -45,26 +45,6 @@ logger = logging.getLogger("trews")
 
 # What a server's own keywords are.
 _LIMITS: dict[str, Any] = {"max_connections": None, "max_connections_per_host": None, "max_handshakes": 1000}
-
-
-class Drained(NamedTuple):
-    """How a stopped server's connections ended: in their own time, or cut off when the grace was over."""
-
-    closed: int
-    aborted: int
-
-
-@dataclass
-class Stats:
-    """What a server has done so far. Counts are connections and bytes; `handshakes_failed` is about TLS."""
-
-    accepted: int = 0
-    refused: int = 0
-    failed: int = 0
-    handshakes_failed: int = 0
-    open: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
 
 
 class State(enum.IntEnum):
@@ -75,31 +55,6 @@ class State(enum.IntEnum):
     SERVING = 2
     STOPPING = 3
     STOPPED = 4
-
-
-class Connections:
-    """The open connections of a server. Iterating is safe while they come and go."""
-
-    def __init__(self) -> None:
-        self._all: dict[int, Connection] = {}
-
-    def __iter__(self) -> Iterator[Connection]:
-        return iter(list(self._all.values()))
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def __contains__(self, connection: object) -> bool:
-        return isinstance(connection, Connection) and self._all.get(connection._id) is connection
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} connections>"
-
-    def _add(self, connection: Connection) -> None:
-        self._all[connection._id] = connection
-
-    def _discard(self, connection: Connection) -> None:
-        self._all.pop(connection._id, None)
 
 
 class Server:

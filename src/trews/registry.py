@@ -1,0 +1,56 @@
+"""What a server tells of its connections: those that are open, counts, how they ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from trews.connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Drained(NamedTuple):
+    """How a stopped server's connections ended: in their own time, or cut off when the grace was over."""
+
+    closed: int
+    aborted: int
+
+
+@dataclass
+class Stats:
+    """What a server has done so far. Counts are connections and bytes; `handshakes_failed` is about TLS."""
+
+    accepted: int = 0
+    refused: int = 0
+    failed: int = 0
+    handshakes_failed: int = 0
+    open: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Connections:
+    """The open connections of a server. Iterating is safe while they come and go."""
+
+    def __init__(self) -> None:
+        self._all: dict[int, Connection] = {}
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._all.values()))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __contains__(self, connection: object) -> bool:
+        return isinstance(connection, Connection) and self._all.get(connection._id) is connection
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} connections>"
+
+    def _add(self, connection: Connection) -> None:
+        self._all[connection._id] = connection
+
+    def _discard(self, connection: Connection) -> None:
+        self._all.pop(connection._id, None)
