@@ -201,6 +201,7 @@ def test_a_stop_drains(forward):
         ("8080", "memory:x", "memory:x cannot be forwarded: memory: is within one program"),
         ("exec:cat", "8080", "exec:cat"),
         ("8080", "unx:/x", "did you mean 'unix'?"),
+        ("8080", "tcp:localhost:8080", "A and B are both tcp:localhost:8080: each connection would be"),
         ("nonsense", "8080", "a port is missing"),
     ],
 )

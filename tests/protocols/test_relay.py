@@ -268,6 +268,28 @@ async def test_where_half_close_cannot_be_the_connection_ends_after_draining():
 
 
 @virtually
+async def test_a_mistake_is_not_swallowed():
+    async with Server(Echo).listen("memory:echo"):
+        a, b = await trews.connect("memory:echo"), await trews.connect("memory:echo")
+        reading = asyncio.create_task(a.read())
+        await asyncio.sleep(1)
+        with pytest.raises(trews.BusyError):
+            await relay(a, b)
+        with pytest.raises(trews.Aborted):
+            await reading
+
+
+@virtually
+async def test_one_that_has_ended_already_ends_the_other():
+    async with Server(Echo).listen("memory:echo"):
+        a, b = await trews.connect("memory:echo"), await trews.connect("memory:echo")
+        b.close()
+        await b.wait_closed()
+        await relay(a, b)
+        assert isinstance(a.reason, trews.ClosedLocally)
+
+
+@virtually
 async def test_cancelling_aborts_both():
     async with Joined().open("memory:{}") as joined:
         a, b = await trews.connect(joined.target), await trews.connect(joined.target)

@@ -28,7 +28,7 @@ def test_cve_2026_1502_line_ends_in_the_request_of_a_tunnel(host):
 
 
 async def tunnel(endpoint):
-    await open_via(endpoint, asyncio.get_running_loop(), never)
+    await open_via(endpoint, asyncio.get_running_loop(), never, 30)
 
 
 def test_cve_2026_1502_line_ends_in_a_password():

@@ -229,7 +229,7 @@ def test_a_proxy_that_is_none_is_refused_before_anything_is_opened_and_without_t
 
     async def main():
         endpoint = Endpoint("tcp", "example.org", 80, options=(("via", url),))
-        await open_via(endpoint, asyncio.get_running_loop(), never)
+        await open_via(endpoint, asyncio.get_running_loop(), never, 30)
 
     with pytest.raises(EndpointError, match=why) as caught:
         asyncio.run(main())
@@ -385,7 +385,7 @@ def test_a_proxy_that_hangs_is_given_up_at_the_deadline(scheme, said, query, sec
         begin = loop.time()
         endpoint = Endpoint.parse(f"tcp:example.org:25?via={scheme}://u:hunter2@proxy:1{query}")
         with pytest.raises(ConnectTimedOut) as caught:
-            await open_via(endpoint, loop, open_tcp)
+            await open_via(endpoint, loop, open_tcp, endpoint.get("timeout") or 30)
         assert loop.time() == begin + seconds
         assert caught.value.attempts == ((f"the proxy {scheme}://proxy:1", f"no answer within {seconds:g} s"),)
         assert "hunter2" not in str(caught.value)
@@ -447,7 +447,7 @@ async def told(monkeypatch, scheme, *answers, text="tcp:service.test:80"):
 
     monkeypatch.setattr(via, "dialogue", dialogue)
     loop = asyncio.get_running_loop()
-    sock, address = await open_via(Endpoint.parse(f"{text}?via={scheme}://proxy:1"), loop, open_tcp)
+    sock, address = await open_via(Endpoint.parse(f"{text}?via={scheme}://proxy:1"), loop, open_tcp, 30)
     sock.close()
     return requests, address
 
@@ -517,7 +517,7 @@ def test_what_is_about_the_socket_is_for_the_way_to_the_proxy():
 
     async def main():
         text = "tcp:example.org:80?via=http://a:b@proxy:1&source=127.0.0.3&tcp_user_timeout=3&timeout=9"
-        await open_via(Endpoint.parse(text), asyncio.get_running_loop(), open_tcp)
+        await open_via(Endpoint.parse(text), asyncio.get_running_loop(), open_tcp, 9)
 
     with pytest.raises(ConnectError, match="the proxy http://proxy:1 at y: z"):
         asyncio.run(main())

@@ -47,6 +47,8 @@ def command(a: str, b: str, grace: str, trace: bool) -> None:
     if listening.kind == "memory" or target.kind in _REFUSED:
         wrong = listening if listening.kind == "memory" else target
         raise Problem(f"{wrong.shown} cannot be forwarded: {_REFUSED[wrong.kind]}")
+    if arguments.listening(b) == listening and listening.port != 0:
+        raise Problem(f"A and B are both {listening.shown}: each connection would be forwarded to itself, without end")
     server = trews.Server(forwarder(target), half_close=True)
     server.listen(listening)
     run_aloud(server, seconds, trace)

@@ -25,6 +25,9 @@ async def relay(a: trews.Connection, b: trews.Connection) -> None:
 
     Args:
         a, b: open connections that nobody reads from. What they have received and not delivered is carried, too.
+
+    Raises:
+        BusyError: somebody reads from one of them.
     """
     for connection in (a, b):
         connection.write_timeout = connection.close_timeout = STALLED
@@ -39,6 +42,10 @@ async def relay(a: trews.Connection, b: trews.Connection) -> None:
                 connection.abort()
         for connection in (a, b):
             await connection.wait_closed()
+        for way in ways:
+            error = way.exception() if way.done() else None
+            if error is not None and not isinstance(error, trews.ConnectionClosed):
+                raise error
     except asyncio.CancelledError:
         a.abort()
         b.abort()

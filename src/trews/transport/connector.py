@@ -6,7 +6,7 @@ import asyncio
 import errno
 import socket
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trews.addresses import from_name, literal, shown
 from trews.endpoint import Endpoint
@@ -18,6 +18,9 @@ from trews.transport.listener import set_stream_options
 from trews.transport.memory import find_listener
 from trews.transport.process import open_process
 from trews.transport.resolver import DEFAULT, Resolver, port_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
 
 TIMEOUT = 30.0  # seconds for the whole of it: names, and every address
 
@@ -46,7 +49,11 @@ async def open_stream(
         from trews.transport.via import open_via  # here, for few need it and it takes urllib.parse along
 
         names = resolver or DEFAULT
-        return await open_via(endpoint, loop, lambda at: open_tcp(at.host, at.port or 0, at, loop, [], names), names)
+
+        def to_proxy(at: Endpoint) -> Awaitable[tuple[socket.socket, Any]]:
+            return open_tcp(at.host, at.port or 0, at, loop, [], names)
+
+        return await open_via(endpoint, loop, to_proxy, timeout, names)
     try:
         async with asyncio.timeout(timeout):
             if endpoint.kind in ("tcp", "tls"):

@@ -23,7 +23,6 @@ from trews.endpoint import Endpoint
 from trews.errors import ConnectError, ConnectTimedOut, EndpointError, ResolveError, sentence
 from trews.transport.resolver import DEFAULT, Resolver, port_of
 
-TIMEOUT = 30.0  # seconds for all of it, if the endpoint has no timeout=
 MAX_HEAD = 16 * 1024  # bytes of the answer to CONNECT, provisional answers (1xx) included
 AHEAD = -1  # wanted by a dialogue: a look at what has come already, which may be nothing
 
@@ -98,13 +97,18 @@ def _check_credentials(scheme: str, user: bytes, password: bytes) -> None:
 
 
 async def open_via(
-    endpoint: Endpoint, loop: asyncio.AbstractEventLoop, open_tcp: OpenTCP, resolver: Resolver = DEFAULT
+    endpoint: Endpoint,
+    loop: asyncio.AbstractEventLoop,
+    open_tcp: OpenTCP,
+    timeout: float,
+    resolver: Resolver = DEFAULT,
 ) -> tuple[socket.socket, Any]:
     """Connect to an endpoint through the proxy of its `via=`.
 
     Args:
         open_tcp: connects to a `tcp:` endpoint, here the proxy; gives a non-blocking socket and its address, or
             raises ConnectError.
+        timeout: seconds for all of it: names, the way to the proxy, the dialogue, the proxy's way to the target.
         resolver: how the target's name becomes addresses, where that is done here (`socks5:`).
 
     Returns:
@@ -112,7 +116,7 @@ async def open_via(
 
     Raises:
         ConnectError: the proxy cannot be reached, or does not do it; names both and says why.
-        ConnectTimedOut: `timeout=` of the endpoint (30 s) ran out.
+        ConnectTimedOut: `timeout` ran out.
         EndpointError: a proxy that is none, or a target that cannot be told to one.
     """
     try:
@@ -126,7 +130,6 @@ async def open_via(
     passed_on = ("source", "interface", "tcp_user_timeout")
     options = tuple((name, value) for name, value in endpoint.options if name in passed_on)
     gate = Endpoint("tcp", proxy.host, proxy.port, options=options)
-    timeout = endpoint.get("timeout") or TIMEOUT
     attempts: list[tuple[str, str]] = []
     try:
         async with asyncio.timeout(timeout):
