@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 
 import pexpect
 import pytest
+import trustme
 
 from trews.cli import main
 
@@ -54,6 +56,69 @@ def test_a_pipe_in_and_its_answer_out(trews_command):
     with peer() as endpoint:
         ended = trews_command("connect", endpoint, input=b"hi\n")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"hi\n", b"")
+
+
+@contextmanager
+def tls_peer(tmp_path, version, handle):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = version
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def shake(sock):
+        with context.wrap_socket(sock, server_side=True, suppress_ragged_eofs=False) as secure:
+            handle(secure)
+
+    with peer(shake) as endpoint:
+        yield f"{endpoint.replace('tcp:', 'tls:')}?ca={tmp_path / 'ca.pem'}"
+
+
+def echo_and_say_goodbye(sock):
+    echo(sock)
+    sock.unwrap()
+
+
+def test_over_tls_the_end_of_the_input_is_told(trews_command, tmp_path):
+    with tls_peer(tmp_path, ssl.TLSVersion.TLSv1_3, echo_and_say_goodbye) as endpoint:
+        ended = trews_command("connect", endpoint, input=b"hi\n" * 10_000)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"hi\n" * 10_000, b"")
+
+
+def test_over_tls_1_2_the_end_of_the_input_is_followed_by_the_last_answers(trews_command, tmp_path):
+    def echo_until_closed(sock):
+        try:
+            echo_and_say_goodbye(sock)
+        except OSError:
+            pass  # the goodbye is answered by a closed socket
+
+    with tls_peer(tmp_path, ssl.TLSVersion.TLSv1_2, echo_until_closed) as endpoint:
+        ended = trews_command("connect", endpoint, input=b"hi\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"hi\n", b"")
+
+
+def test_a_stream_that_is_cut_short_is_an_error(trews_command, tmp_path):
+    with tls_peer(tmp_path, ssl.TLSVersion.TLSv1_3, lambda sock: sock.send(b"half")) as endpoint:
+        ended = trews_command("connect", endpoint, input=b"")
+    assert (ended.returncode, ended.stdout) == (1, b"half")
+    assert b"cut the stream short" in ended.stderr
+    assert ended.stderr.count(b"\n") == 1
+
+
+def test_a_certificate_that_nobody_has_signed_is_one_sentence(trews_command, tmp_path):
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    def shake(sock):
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            context.wrap_socket(sock, server_side=True).recv(1)
+
+    with peer(shake) as endpoint:
+        ended = trews_command("connect", endpoint.replace("tcp:", "tls:"), input=b"")
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert b"not trusted" in ended.stderr
+    assert ended.stderr.count(b"\n") == 1
 
 
 def test_a_unix_socket(trews_command, tmp_path):

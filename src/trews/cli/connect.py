@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 LAST_WORDS = 1.0  # seconds that what is still to be sent gets after Ctrl-C
+ANSWERS = 2.0  # seconds of silence after the end of the input, over TLS 1.2, which cannot tell the peer of it
 
 
 @click.command("connect")
@@ -90,12 +91,24 @@ async def send(source: Input, peer: trews.Connection) -> None:
         except OSError as exc:
             raise Problem(f"cannot read the input: {sentence(exc)}") from exc
         if not data:
-            peer.close_write()
+            try:
+                peer.close_write()
+            except trews.Error:
+                await close_when_silent(peer)
             return
         try:
             await peer.send(data)
         except trews.ConnectionClosed:
             return  # who reads from it says why
+
+
+async def close_when_silent(peer: trews.Connection) -> None:
+    """Close when no more answers come, as there is no other way to say that the input has ended."""
+    seen = -1
+    while seen != peer.bytes_in:
+        seen = peer.bytes_in
+        await asyncio.sleep(ANSWERS)
+    peer.close()
 
 
 async def show(peer: trews.Connection, sink: Output) -> None:
