@@ -30,7 +30,9 @@ LAYERS = """
     settings debugging deadlines calls handover
     output upgrade
     lifecycle
-    connection
+    connection datagram_lifecycle
+    datagram
+    datagram_open
     handler keeper arrivals registry
     server client
     serving

@@ -3,6 +3,7 @@
     serve, Server, Drained     servers
     connect, Client            clients: one connection, one that is kept
     Connection, Sent           what both are made of; callbacks or coroutines
+    Datagram                   the same for UDP and Unix datagrams
     Endpoint                   where to listen or connect, as a string
     Resolver                   how names become addresses
     framing                    how a stream is cut into messages
@@ -13,12 +14,13 @@
     errors                     all exceptions; they are here too
 
 Layout: `errors`, `endpoint`, `framing`, `inbox` know bytes only; `poller`, `timers`, `transport`, `loop` move them;
-`settings`, `connection`, `handler` are the contract; `server`, `client` stand on it.
+`settings`, `connection`, `datagram`, `handler` are the contract; `server`, `client` stand on it.
 """
 
 from trews import errors, framing
 from trews.client import Client, Connecting, connect
 from trews.connection import Connection, PeerCredentials, Sent
+from trews.datagram import Datagram
 from trews.endpoint import Endpoint
 from trews.errors import (
     Aborted,
@@ -69,6 +71,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionReset",
     "Connections",
+    "Datagram",
     "Drained",
     "Endpoint",
     "EndpointError",

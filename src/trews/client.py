@@ -6,11 +6,13 @@ This is what users call and subclass. How a connection is kept is decided in `ke
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, Self, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from trews.connection import Connection, Sent
+from trews.datagram import Datagram
+from trews.datagram_open import datagram_class, is_datagram, open_datagram
 from trews.endpoint import Endpoint, check_call
-from trews.errors import ConnectionClosed, Error
+from trews.errors import ConnectionClosed, EndpointError, Error
 from trews.handler import connection_class
 from trews.keeper import C, Keeper, State, future, gone, open_connection
 from trews.names import check_names, private_names
@@ -42,14 +44,18 @@ _SETTINGS: dict[str, Any] = {"queue": None}  # a client's own
 _AWAIT = "await it: conn = await trews.connect(...), or async with trews.connect(...) as conn"
 
 
-class Connecting(Generic[C]):
+D = TypeVar("D", bound=Datagram)
+E = TypeVar("E", bound="Connection | Datagram")
+
+
+class Connecting(Generic[E]):
     """What `connect` returns: await it for the connection, or use it as `async with`, which closes it too."""
 
-    def __init__(self, endpoint: Any, cls: type[C], resolver: Resolver | None = None) -> None:
+    def __init__(self, endpoint: Any, cls: type[E], resolver: Resolver | None = None) -> None:
         self._endpoint = Endpoint.parse(endpoint)
         self._resolver = _checked(resolver)
         self._class = cls
-        self._open_blocks: dict[asyncio.Task[Any] | None, list[C]] = {}
+        self._open_blocks: dict[asyncio.Task[Any] | None, list[E]] = {}
 
     if not TYPE_CHECKING:  # type checkers find these mistakes by themselves
 
@@ -64,15 +70,18 @@ class Connecting(Generic[C]):
         def __aiter__(self):
             raise TypeError(_AWAIT)
 
-    def __await__(self) -> Generator[Any, None, C]:
+    def __await__(self) -> Generator[Any, None, E]:
         return self._connect().__await__()
 
-    async def _connect(self) -> C:
+    async def _connect(self) -> E:
         connection = self._class()
-        await open_connection(self._endpoint, connection, self._resolver)
+        if isinstance(connection, Connection):
+            await open_connection(self._endpoint, connection, self._resolver)
+        else:
+            await open_datagram(self._endpoint, connection)
         return connection
 
-    async def __aenter__(self) -> C:
+    async def __aenter__(self) -> E:
         connection = await self
         self._open_blocks.setdefault(asyncio.current_task(), []).append(connection)
         return connection
@@ -88,11 +97,16 @@ class Connecting(Generic[C]):
         else:
             connection.close()
         await connection.wait_closed()
-        await gone(connection)
+        if isinstance(connection, Connection):
+            await gone(connection)
 
 
 @overload
 def connect(endpoint: Any, *, resolver: Resolver | None = None, **settings: Any) -> Connecting[Connection]: ...
+
+
+@overload
+def connect(endpoint: Any, handler: type[D], *, resolver: Resolver | None = None, **settings: Any) -> Connecting[D]: ...
 
 
 @overload
@@ -116,12 +130,14 @@ def connect(
 
     Args:
         endpoint: `"localhost:4040"`, `"tcp:[::1]:4040"`, `"unix:/run/x.sock"`, … (see Endpoint).
-        handler: the `Connection` subclass of this end, or an `async` function of the connection.
+        handler: the `Connection` subclass of this end, or an `async` function of the connection; for datagrams
+            (`udp:`, and `unix:` with such a class) a `Datagram` subclass, or nothing.
         resolver: how names become addresses; None: the operating system is asked.
         settings: settings of the connection.
 
     Returns:
-        What gives the connection when awaited. `on_connect` has been called then.
+        What gives the connection when awaited. `on_connect` has been called then. For datagrams it gives the
+        `Datagram`, whose `on_open` has been called.
 
     Raises:
         EndpointError, TypeError: at once, for a bad endpoint, handler or setting.
@@ -130,6 +146,8 @@ def connect(
     check_call(_RIGHT, handler, (endpoint,), settings)
     if "timeout" in settings:
         raise TypeError('the time for connecting is said in the endpoint: "localhost:4040?timeout=3"')
+    if is_datagram(handler) or Endpoint.parse(endpoint).kind == "udp":
+        return Connecting(endpoint, datagram_class(Datagram if handler is Connection else handler, settings), resolver)
     return Connecting(endpoint, connection_class(handler, settings), resolver)
 
 
@@ -229,6 +247,8 @@ class Client(Keeper[C]):
             self.queue = queue
         self._resolver = _checked(resolver)
         self._endpoint = Endpoint.parse(endpoint)
+        if self._endpoint.kind == "udp":
+            raise EndpointError(f"{self._endpoint.shown}: datagrams have no connection to keep: use trews.connect")
         self._class = connection_class(handler, settings)  # type: ignore[assignment]  # the overloads say which
 
     # -- callbacks, to be overridden

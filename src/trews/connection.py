@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Coroutine, Generator
 
+    from trews.datagram import Datagram
     from trews.transport.tls import TLS
 
 logger = logging.getLogger("trews")
@@ -70,7 +71,7 @@ class Sent:
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection | Datagram) -> None:
         self._connection = connection
 
     def __await__(self) -> Generator[Any, None, None]:

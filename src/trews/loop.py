@@ -16,6 +16,7 @@ from weakref import WeakSet
 from trews.poller import Poller
 from trews.threads import enter
 from trews.timers import checked
+from trews.transport.datagram import DatagramCore
 from trews.transport.process import end_programs, has_programs
 from trews.transport.stream import StreamTransport
 
@@ -55,7 +56,7 @@ class EventLoop(asyncio.SelectorEventLoop):
             raise ValueError(f"transports is 'trews' or 'asyncio', not {transports!r}")
         self._poller = poller if isinstance(poller, Poller) else Poller(poller)
         self._own_transports = transports == "trews"
-        self._streams: WeakSet[StreamTransport] = WeakSet()
+        self._streams: WeakSet[StreamTransport | DatagramCore] = WeakSet()
         super().__init__(self._poller)
         enter(self)
 
@@ -86,6 +87,11 @@ class EventLoop(asyncio.SelectorEventLoop):
         except OSError as exc:
             transport._fatal_error(exc)  # the poller cannot take it: the end of this connection, of nobody else
         return transport
+
+    def attach_datagrams(self, core: DatagramCore) -> Poller:
+        """Who calls for the events of a socket of datagrams, which is told if the loop is closed before it."""
+        self._streams.add(core)
+        return self._poller
 
     def step(self, timeout: float | None) -> bool:
         """Run one turn of the loop, for a program that has a main loop of its own.

@@ -16,6 +16,8 @@ from trews import timers
 from trews.addresses import from_name, shown
 from trews.arrivals import Arrivals
 from trews.connection import Connection
+from trews.datagram import Datagram
+from trews.datagram_open import DatagramListener, datagram_class, is_datagram, listener_for
 from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, TLSError, sentence
 from trews.handler import connection_class
@@ -61,8 +63,10 @@ class Server:
     """Serves a protocol on any number of endpoints. What its connections share lives on a subclass of it.
 
     Args:
-        handler: a `Connection` subclass, or an `async` function of a connection.
-        settings: settings of the connections, and `max_connections`, `max_connections_per_host`, `max_handshakes`.
+        handler: a `Connection` subclass, or an `async` function of a connection; or a `Datagram` subclass.
+        datagram: a `Datagram` subclass, for a server that has both.
+        settings: settings of the connections, and `max_connections`, `max_connections_per_host`, `max_handshakes`. With
+            a `Datagram` alone, its settings.
 
     Raises:
         TypeError: an unknown setting or handler.
@@ -93,8 +97,10 @@ class Server:
     def _prepare(self) -> None:
         self._connections = Connections()
         self._class: type[Connection] | None = None
+        self._datagram_class: type[Datagram] | None = None
+        self._datagrams: dict[int, Datagram] = {}  # that have not ended
         self._state = State.NEW
-        self._listeners: list[AnyListener] = []
+        self._listeners: list[AnyListener | DatagramListener] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alive: dict[int, Connection] = {}  # on_close has not returned, or the socket is still there
         self._sockets: dict[int, str | None] = {}  # by connection id: the host it counts for
@@ -112,7 +118,14 @@ class Server:
         self._final_task: asyncio.Task[None] | None = None
         self._has_started = False  # on_start has returned: on_stop is due in the end
 
-    def __init__(self, handler: Any, **settings: Any) -> None:
+    def __init__(self, handler: Any, *, datagram: Any = None, **settings: Any) -> None:
+        if is_datagram(handler):
+            if datagram is not None:
+                raise TypeError(f"{handler.__name__} is for datagrams already; datagram= stands beside connections")
+            self._datagram_class = datagram_class(handler, settings)
+            return
+        if datagram is not None:
+            self._datagram_class = datagram_class(datagram, {})
         for name in _LIMITS:
             if name in settings:
                 check_setting(name, settings[name])
@@ -154,11 +167,17 @@ class Server:
         return self._connections
 
     @property
+    def datagrams(self) -> list[Datagram]:
+        """The Datagrams that are open, one for each such endpoint."""
+        return [datagram for datagram in self._datagrams.values() if datagram.is_open]
+
+    @property
     def stats(self) -> Stats:
         """Counts so far: accepted, refused, failed, open, bytes_in, bytes_out."""
         now = Stats(**vars(self._stats))
         now.open = len(self._connections)
-        for connection in self._alive.values():
+        everybody: list[Connection | Datagram] = [*self._alive.values(), *self._datagrams.values()]
+        for connection in everybody:
             now.bytes_in += connection.bytes_in
             now.bytes_out += connection.bytes_out
         return now
@@ -175,21 +194,22 @@ class Server:
 
         Args:
             endpoints: a port, `"tcp:127.0.0.1:4040"`, `"unix:/run/x.sock"`, … (see Endpoint). A port alone is
-                all interfaces.
+                all interfaces. `udp:` takes a `Datagram` class, and so does `unix:` if there is no other.
 
         Raises:
             EndpointError: it cannot be understood.
             ListenError: it cannot be bound, in one sentence. Nothing of this call stays bound then.
         """
-        if self._class is None:
+        if self._class is None and self._datagram_class is None:
             raise Error(f"{type(self).__name__}.__init__ must call super().__init__(handler)")
         if self._state > State.SERVING:
             raise Error(f"{self!r} is stopped; make a new one")
         parsed = [Endpoint.parse(endpoint) for endpoint in endpoints]
-        new: list[AnyListener] = []
+        new: list[AnyListener | DatagramListener] = []
         try:
             for endpoint in parsed:
-                new += bind(endpoint, self._class.tls_context)
+                datagrams = listener_for(endpoint, self._class, self._datagram_class, self)
+                new += bind(endpoint, self._class and self._class.tls_context) if datagrams is None else [datagrams]
             if self._state is State.SERVING:
                 self._accept_on(new)
         except BaseException:
@@ -298,7 +318,7 @@ class Server:
         self._state = State.STOPPING
         self._close_listeners()
         self._at_stop = len(self._alive)
-        for connection in self.connections:
+        for connection in (*self.connections, *self.datagrams):
             connection._begin_stop()
 
     def _end_grace_in(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
@@ -319,15 +339,18 @@ class Server:
             if not connection._is_ended:
                 self._aborted += 1
             connection._drop(Aborted("the server's grace is over"))
+        for datagram in list(self._datagrams.values()):
+            datagram._drop(Aborted("the server's grace is over"))
         if self._loop is not None:
             self._grace_due = self._loop.time() + AFTER_GRACE
             self._grace_timer = self._loop.call_at(self._grace_due, self._give_up)
 
     def _give_up(self) -> None:
         """What ignores its cancellation is left behind, with a line in the log."""
-        for connection in list(self._alive.values()):
+        for connection in (*self._alive.values(), *self._datagrams.values()):
             logger.error("%r ignores the end of its server", connection)
         self._alive.clear()
+        self._datagrams.clear()
         self._sockets.clear()
         self._start_task = None  # an on_start that goes on although it was cancelled
         if self._final_task is not None:
@@ -340,6 +363,8 @@ class Server:
             return
         if self._state is not State.STOPPING or self._alive or self._sockets or self._start_task is not None:
             return
+        if self._datagrams:
+            return
         if self._final_task is None and self._loop is not None:
             self._final_task = self._loop.create_task(self._finish())
 
@@ -347,7 +372,7 @@ class Server:
         """Whether no connection is there nor can come: of `stdio:` there is only one."""
         return (
             bool(self._listeners)
-            and not (self._alive or self._sockets)
+            and not (self._alive or self._sockets or self._datagrams)
             and all(listener.is_used_up for listener in self._listeners)
         )
 
@@ -372,7 +397,7 @@ class Server:
 
     # -- accepting
 
-    def _accept_on(self, listeners: list[AnyListener]) -> None:
+    def _accept_on(self, listeners: list[AnyListener | DatagramListener]) -> None:
         if self._loop is None:
             raise Error(f"{self!r} has no loop")
         for listener in listeners:
@@ -490,6 +515,15 @@ class Server:
         if self._state > State.SERVING:
             self._at_stop += 1
             connection._begin_stop()
+
+    def _datagram_opened(self, datagram: Datagram) -> None:
+        self._datagrams[id(datagram)] = datagram
+
+    def _datagram_ended(self, datagram: Datagram) -> None:
+        if self._datagrams.pop(id(datagram), None) is not None:
+            self._stats.bytes_in += datagram.bytes_in
+            self._stats.bytes_out += datagram.bytes_out
+        self._check_drained()
 
     def _closing(self, connection: Connection) -> None:
         self._connections._discard(connection)

@@ -38,6 +38,18 @@ DEFAULTS: dict[str, Any] = {
     "tls_context": None,
 }
 
+# Those of a Datagram.
+DATAGRAM_DEFAULTS: dict[str, Any] = {
+    "read_high": 64 * KIB,
+    "write_high": 64 * KIB,
+    "write_low": 16 * KIB,
+    "write_limit": KIB * KIB,
+    "close_timeout": 30.0,
+    "multicast_interface": None,
+    "multicast_ttl": None,
+    "multicast_loopback": None,
+}
+
 # The callbacks, and what they are called with.
 CALLBACKS = {
     "on_connect": "",
@@ -51,6 +63,7 @@ CALLBACKS = {
 }
 SERVER_CALLBACKS = {"on_start": "", "on_stop": "", "on_accept": "connection", "on_error": "connection, exc"}
 CLIENT_CALLBACKS = {"on_up": "connection", "on_down": "reason"}
+DATAGRAM_CALLBACKS = {"on_open": "", "on_read": "data, address", "on_error": "exc", "on_close": "reason", "on_stop": ""}
 PLAIN_ONLY = {
     "on_full": "it is called at once, even while an async callback runs; start a task with self.spawn(...) in it",
     "on_drain": "it is called at once, even while an async callback runs; start a task with self.spawn(...) in it",
@@ -155,6 +168,20 @@ def check_setting(name: str, value: Any) -> None:
             raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
         if not value > 0:
             raise ValueError(f"{name} is a number of seconds above 0, or None for no limit, not {value!r}")
+    elif name.startswith("multicast_") and value is not None:
+        _check_multicast(name, value)
+
+
+def _check_multicast(name: str, value: Any) -> None:
+    if name == "multicast_interface" and not (isinstance(value, str) and value):
+        raise TypeError(f"{name} is the name of a network interface, such as 'eth0', or None, not {value!r}")
+    if name == "multicast_loopback" and not isinstance(value, bool):
+        raise TypeError(f"{name} is True, False or None, not {value!r}")
+    if name == "multicast_ttl":
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} is a number of routers or None, not {value!r}")
+        if not 0 <= value <= 255:
+            raise ValueError(f"{name} is a number of routers, 0 to 255, not {value!r}")
 
 
 def check_context(value: Any) -> None:

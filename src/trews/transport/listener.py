@@ -403,7 +403,7 @@ def _bind_unix(endpoint: Endpoint) -> Listener:
     return Listener(sock, endpoint)
 
 
-def _remove_stale(endpoint: Endpoint) -> None:
+def _remove_stale(endpoint: Endpoint, kind: int = socket.SOCK_STREAM) -> None:
     """Remove the socket file of a server that is dead; refuse to take anything else's place."""
     path = endpoint.path
     try:
@@ -412,13 +412,16 @@ def _remove_stale(endpoint: Endpoint) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise ListenError(f"cannot listen on {endpoint.shown}: there is a file of that name that is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_UNIX, kind) as probe:
         probe.settimeout(1)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
             return
+        except OSError as exc:
+            if exc.errno != errno.EPROTOTYPE:  # a server of the other kind, of streams or of datagrams
+                raise
     raise ListenError(f"cannot listen on {endpoint.shown}: a server is listening there already")
 
 
