@@ -122,7 +122,7 @@ class Datagram(DatagramLife):
 
     @property
     def remote_address(self) -> Any:
-        """The peer's, where `write(data)` goes; None if it has no peer of its own."""
+        """Where `write(data)` goes: the peer, or the group of the endpoint; None if there is no such thing."""
         return self._remote_address
 
     @property
@@ -244,8 +244,8 @@ class Datagram(DatagramLife):
             `(data, address)`: the bytes, none for an empty datagram, and who sent it.
 
         Raises:
-            OSError: what the network reported since, on one with a peer: ConnectionRefusedError, and others. It is
-                open all the same.
+            OSError: what the network reported since, on one that is connected: ConnectionRefusedError, and others.
+                It is open all the same.
             TimedOut: `timeout` ran out.
             ClosedLocally, Aborted: it has ended, or its server is stopping.
             BusyError: another `read()` is waiting.

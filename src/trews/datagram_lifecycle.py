@@ -124,7 +124,7 @@ class DatagramLife(Calls):
 
     def _core_failed(self, exc: OSError) -> None:
         self._errors.append((exc, True))
-        if self._remote_address is not None and not self._has_on_read():
+        if self._bound is not None and self._bound.is_connected and not self._has_on_read():
             self._read_error = exc
             self._wake_reader()
         self._pump_soon()

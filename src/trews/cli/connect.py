@@ -11,6 +11,7 @@ import click
 
 import trews
 from trews import debugging
+from trews.cli.exchange import exchange
 from trews.cli.problem import Problem
 from trews.cli.terminal import Input, Output
 from trews.endpoint import Endpoint
@@ -31,13 +32,15 @@ def command(endpoint: str, trace: bool) -> None:
     """Send the input to an endpoint and print what comes back.
 
     ENDPOINT is HOST:PORT, a port of this machine, unix:PATH, ... The end of the input (Ctrl-D) is passed
-    on; the command ends when the other side does, or by Ctrl-C.
+    on; the command ends when the other side does, or by Ctrl-C. On udp:HOST:PORT each line is a datagram, and
+    nothing tells the end: the command waits a second for answers when the input has ended.
     """
     parsed = Endpoint.parse(endpoint)
     if trace:
         debugging.start_tracing()
+    talk = exchange if parsed.kind == "udp" else converse
     try:
-        trews.run(until_ctrl_c(converse(parsed, Input(sys.stdin), Output(sys.stdout))))
+        trews.run(until_ctrl_c(talk(parsed, Input(sys.stdin), Output(sys.stdout))))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 def command(thing: str, endpoints: tuple[str, ...], assignments: tuple[str, ...], grace: str, trace: bool) -> None:
     """Serve a protocol until Ctrl-C or SIGTERM.
 
-    MODULE:NAME or FILE.py:NAME is a Connection subclass, an async function of a connection, or a Server.
+    MODULE:NAME or FILE.py:NAME is a Connection subclass, an async function of a connection, or a Server;
+    or a Datagram subclass, for udp:PORT.
     An ENDPOINT is a port (4040), tcp:HOST:PORT, unix:PATH, ...; without a host it is localhost only,
     and 'tcp:*:4040' is all interfaces. With 'stdio:' the command's own input and output are the connection.
     """

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trews
 from trews.cli.problem import Problem, in_one_line
 from trews.connection import Connection
+from trews.datagram import Datagram
 from trews.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-EXPECTED = "a Connection subclass, an async function of a connection, or a Server"
+EXPECTED = "a Connection or Datagram subclass, an async function of a connection, or a Server"
 
 
 def load(text: str) -> Any:
@@ -107,7 +108,7 @@ def _look_in(directory: str) -> None:
 
 def _check(text: str, thing: Any) -> None:
     """Refuse what cannot serve, before anything is bound."""
-    if isinstance(thing, Server) or (isinstance(thing, type) and issubclass(thing, Connection)):
+    if isinstance(thing, Server) or (isinstance(thing, type) and issubclass(thing, (Connection, Datagram))):
         return
     if isinstance(thing, type) and issubclass(thing, Server):
         raise Problem(f"{text} is a class; make a Server of it in the module, and name that")

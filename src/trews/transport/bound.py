@@ -35,7 +35,7 @@ class Bound:
     Attributes:
         endpoint: as it was bound, with the port that was chosen for 0.
         sockets: non-blocking.
-        peer: where datagrams go that are not told where; as sockets take it.
+        peer: where datagrams go that are not told where, as sockets take it; a server's is its group, if it has one.
         is_connected: whether the kernel knows the peer, and lets nobody else in.
         interface: what groups are joined on, unless something else is said.
     """
@@ -102,7 +102,10 @@ def bind(endpoint: Endpoint) -> Bound:
                     continue
                 raise _cannot_bind(endpoint, exc) from None
             opened.pop_all()
-            return Bound(endpoint.with_port(port), sockets)
+            peer = None
+            if multicast.is_group(endpoint.host):
+                peer = (addresses[0][1][0], port, *sockets[0].getsockname()[2:])
+            return Bound(endpoint.with_port(port), sockets, peer)
     raise ListenError(f"cannot listen on {endpoint.shown}: no port is free on both IPv4 and IPv6")
 
 
@@ -244,10 +247,7 @@ async def _client_addresses(endpoint: Endpoint, loop: asyncio.AbstractEventLoop)
         literal = None
     try:
         if literal is not None and isinstance(port, int):
-            if literal.version == 4:
-                return [(socket.AF_INET, (host, port))]
-            name, _, zone = host.partition("%")
-            return [(socket.AF_INET6, (name, port, 0, interface_index(zone) if zone else 0))]
+            return [sockaddr((host, port))]
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except (socket.gaierror, UnicodeError) as exc:
         raise ConnectError(endpoint.shown, [(endpoint.shown, unknown(host, port, exc))]) from None
@@ -273,7 +273,8 @@ def _open_one(sock: socket.socket, address: Any, endpoint: Endpoint) -> tuple[An
     if is_group:
         zone = endpoint.host.partition("%")[2]
         multicast.set_outgoing(sock, interface or zone or None, None, None)
-        _bind_anywhere(sock, source)
+        if source is None:
+            _bind_anywhere(sock)
         return address, False
     try:
         sock.connect(address)
@@ -284,13 +285,14 @@ def _open_one(sock: socket.socket, address: Any, endpoint: Endpoint) -> tuple[An
         return address, True
     # A broadcast address: so the kernel asks whether that is meant.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    _bind_anywhere(sock, source)
+    if source is None:
+        _bind_anywhere(sock)
     return address, False
 
 
-def _bind_anywhere(sock: socket.socket, source: str | None) -> None:
-    """A port for the answers, which the first `send` would take otherwise."""
-    if source is None:
+def _bind_anywhere(sock: socket.socket) -> None:
+    """A port for the answers, which the first `send` would take otherwise. A `connect` that failed may have one."""
+    if sys.platform == "win32" or not sock.getsockname()[1]:  # Windows does not know yet
         sock.bind(("", 0))
 
 
