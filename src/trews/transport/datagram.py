@@ -127,6 +127,17 @@ class DatagramCore:
             else:
                 self._loop.remove_writer(self._fd)
 
+    def _register_anew_soon(self) -> None:
+        """After an error. libuv gives up a descriptor that has one, once its reader and writer were called."""
+        if self._poller is None and not self._is_proactor:
+            self._loop.call_soon(self._register_anew)
+
+    def _register_anew(self) -> None:
+        if self._mask:
+            changed, self._mask = self._mask, 0
+            self._watch_by_loop(changed)
+            self._watch()
+
     def _watch_by_task(self) -> None:
         """On Windows' Proactor loop, which knows no readiness. (Run in tests on other loops, not on Windows.)"""
         if self._mask & WRITE:
@@ -161,12 +172,15 @@ class DatagramCore:
 
     def _readable(self) -> None:
         end = self._now() + SECONDS_A_TURN
-        for _ in range(DATAGRAMS_A_TURN):
+        for count in range(DATAGRAMS_A_TURN):
             try:
                 data, address = self.sock.recvfrom(self._size)
             except (BlockingIOError, InterruptedError):
+                if not count:
+                    self._register_anew_soon()
                 return
             except OSError as exc:
+                self._register_anew_soon()
                 self._receiving_failed(exc)
                 return
             self._took(data, address)
@@ -277,6 +291,7 @@ class DatagramCore:
         self._flush()
 
     def _flush(self) -> None:
+        before = self.waiting
         if self._owed is not None:
             self._flush_to_many()
         else:
@@ -286,6 +301,8 @@ class DatagramCore:
                 self._forget(self._queue.popleft())
         if not self._is_closed:
             self._watch()
+            if self.waiting == before:
+                self._register_anew_soon()
             self._owner._core_sent()
 
     def _flush_to_many(self) -> None:
