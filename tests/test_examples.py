@@ -25,12 +25,14 @@ from examples import (
     foreign_main_loop,
     getme,
     length_prefixed,
+    multicast,
     own_framer,
     quote_of_the_day,
     reconnecting_client,
     send_file,
     sort_lines,
     states,
+    udp_echo,
     upper,
 )
 from trews.framing import Line
@@ -41,7 +43,8 @@ NAMES = [path.stem for path in EXAMPLES]
 LINES = Line(encoding="utf-8")
 MOST_LINES = 60
 OWN_MAIN_LOOP = {"foreign_main_loop"}  # these do not call trews.serve
-SERVED = [pytest.param(path, id=path.stem) for path in EXAMPLES if path.stem not in OWN_MAIN_LOOP]
+DATAGRAMS = {"multicast": "udp:239.255.40.40:4040", "udp_echo": "udp:localhost:4040"}  # not on TCP
+SERVED = [pytest.param(path, id=path.stem) for path in EXAMPLES if path.stem not in {*OWN_MAIN_LOOP, *DATAGRAMS}]
 
 
 # -- the tools
@@ -330,6 +333,31 @@ def test_foreign_main_loop_as_a_program_plays_on_while_it_serves(monkeypatch):
     assert b"say: kick\r\n" in answers[0]
 
 
+def test_udp_echo():
+    async def main():
+        async with trews.Server(udp_echo.UDPEcho).listen("udp:127.0.0.1:0") as server:
+            async with trews.connect(server.endpoints[0]) as client:
+                for data in (b"hello", b"", bytes(65507)):
+                    client.write(data)
+                    assert await client.read(5) == (data, ("127.0.0.1", server.port))
+
+    trews.run(main())
+
+
+def test_multicast(capsys):
+    async def main():
+        anna, bert = multicast.Neighbours("anna"), multicast.Neighbours("bert\n")
+        anna.listen("udp:239.255.40.41:0?interface=127.0.0.1")
+        bert.listen(anna.endpoints[0])
+        async with anna, bert:
+            while not all(len(server.datagrams[0].seen) == 2 for server in (anna, bert)):
+                await asyncio.sleep(0.001)
+
+    trews.run(main())
+    said = [re.sub(" at .*", "", line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(said) == ["'anna' is", "'anna' is", "'bert\\n' is", "'bert\\n' is"]
+
+
 # -- all of them
 
 
@@ -391,6 +419,33 @@ def test_an_example_takes_a_connection_and_ends_with_ctrl_c(path):
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=20) == (b"", b"")
         assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("name", DATAGRAMS)
+def test_an_example_of_datagrams_serves_on_port_4040(name, monkeypatch):
+    served = []
+    monkeypatch.setattr(trews, "serve", lambda handler, *endpoints, **settings: served.append(endpoints))
+    monkeypatch.setattr(sys, "argv", [name])
+    runpy.run_path(str(EXAMPLES[NAMES.index(name)]), run_name="__main__")
+    assert served == [(DATAGRAMS[name],)]
+
+
+@pytest.mark.parametrize("name", DATAGRAMS)
+def test_an_example_of_datagrams_ends_with_ctrl_c(name):
+    path = EXAMPLES[NAMES.index(name)]
+    host = "239.255.40.42" if name == "multicast" else "127.0.0.1"
+    anywhere = ANYWHERE.replace("tcp:127.0.0.1:0", f"udp:{host}:0?interface=lo")
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", anywhere, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert int(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert (process.returncode, err) == (0, b"")
     finally:
         process.kill()
         process.communicate()
