@@ -218,3 +218,38 @@ class TestThreads:
         connection = wire(Echo).connection
         assert "close" not in vars(connection)
         assert "send" not in vars(connection)
+
+
+def test_datagrams_are_printed_as_well(monkeypatch, capsys):
+    monkeypatch.setattr(debugging, "is_tracing", True)
+
+    class Echo(trews.Datagram):
+        def on_read(self, data, address):
+            self.write(data, address)
+
+    async def main():
+        async with trews.Server(Echo).listen("udp:127.0.0.1:0") as server:
+            async with trews.connect(server.endpoints[0]) as client:
+                client.write(b"hello")
+                await client.read(5)
+                return client.local_address[1]
+
+    port = trews.run(main())
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("  ")] == ["  00000000  " + "68 65 6c 6c 6f".ljust(49) + "hello"] * 4
+    whats = [line.partition("> ")[2] for line in lines if line.startswith("<Echo")]
+    assert whats == [
+        "is open",
+        f"receives 5 bytes from 127.0.0.1:{port}",
+        f"sends 5 bytes to 127.0.0.1:{port}",
+        "has ended: the server is stopping",
+    ]
+
+
+def test_a_datagram_of_another_thread_is_refused_in_debug_mode():
+    async def main():
+        async with trews.connect("udp:127.0.0.1:9") as client:
+            with pytest.raises(RuntimeError, match=r"write\(\) was called from another thread"):
+                await asyncio.to_thread(client.write, b"x")
+
+    trews.run(main(), debug=True)

@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trews import debugging
 from trews.calls import Calls
 from trews.errors import Aborted, ClosedLocally, ConnectionClosed, Error, WriteStalled
 from trews.output import wake
@@ -105,6 +106,10 @@ class DatagramLife(Calls):
         self._local_address = address_of(bound.sockets[0].getsockname())
         self._remote_address = None if bound.peer is None else address_of(bound.peer)
         self._phase = _OPEN
+        if self._loop.get_debug():
+            debugging.check_threads(self)
+        if debugging.is_tracing:
+            debugging.trace_datagrams(self)
         if self._server is not None:
             self._server._datagram_opened(self)
         self._deliver(self.on_open)

@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from trews.addresses import shown
 from trews.transport.stream import as_bytes
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ is_tracing = os.environ.get("TREWS_TRACE", "") not in ("", "0")
 
 _OWN_THREAD = (
     *("write", "send", "close", "abort", "close_write", "pause_reading", "resume_reading", "spawn"),
-    *("read", "read_all", "drain", "wait_closed"),
+    *("read", "read_all", "drain", "wait_closed", "join", "leave"),
 )
 
 
@@ -33,9 +34,9 @@ def start_tracing() -> None:
 
 
 def check_threads(connection: Any) -> None:
-    """Have the methods of a connection refuse calls from other threads (debug mode)."""
+    """Have the methods of a connection or Datagram refuse calls from other threads (debug mode)."""
     own = threading.get_ident()
-    for name in _OWN_THREAD:
+    for name in (name for name in _OWN_THREAD if hasattr(connection, name)):
         setattr(connection, name, _checked(name, getattr(connection, name), own))
 
 
@@ -83,6 +84,28 @@ def trace(connection: Lifecycle, transport: asyncio.BaseTransport) -> None:
     # Transports look the methods up here. uvloop's tells its protocol's connection_made by itself.
     transport.set_protocol(connection)
     _print(f"{connection!r} is made", b"")
+
+
+def trace_datagrams(datagram: Any) -> None:
+    """Print to stderr what a Datagram sends and receives."""
+    write, took, down = datagram.write, datagram._took, datagram._go_down
+
+    def traced_write(data: Any, address: Any = None) -> None:
+        raw = as_bytes(data)
+        to = "" if address is None else f" to {shown(address)}"
+        _print(f"{datagram!r} sends {len(raw)} bytes{to}", raw)
+        write(raw, address)
+
+    def traced_took(data: bytes, address: Any) -> None:
+        _print(f"{datagram!r} receives {len(data)} bytes from {shown(address)}", data)
+        took(data, address)
+
+    def traced_down() -> None:
+        down()
+        _print(f"{datagram!r} has ended: {datagram.reason}", b"")
+
+    datagram.write, datagram._took, datagram._go_down = traced_write, traced_took, traced_down
+    _print(f"{datagram!r} is open", b"")
 
 
 def _print(headline: str, data: bytes) -> None:
