@@ -1,4 +1,4 @@
-"""Datagram, as its users see it: on every loop, with plain sockets as peers."""
+"""Datagram, as its users see it: on every loop, with plain sockets as peers. (Long: one test for each promise.)"""
 
 from __future__ import annotations
 
@@ -207,11 +207,13 @@ async def test_one_way_to_use_the_wrong_address():
             (served,) = server.datagrams
             with pytest.raises(ValueError, match=r"write\(data, address\): this has no peer of its own"):
                 served.write(b"x")
-            with pytest.raises(ValueError, match=r"\[::1\]:9 is of another kind than 127.0.0.1:[0-9]+, and out of reach"):
+            with pytest.raises(
+                ValueError, match=r"\[::1\]:9 is of another kind than 127.0.0.1:[0-9]+, and out of reach"
+            ):
                 served.write(b"x", ("::1", 9))
             with pytest.raises(ValueError, match="'localhost' is not an IP address"):
                 served.write(b"x", ("localhost", 9))
-            with pytest.raises(ValueError, match="it is connected to 127.0.0.1:[0-9]+, and sends to nobody else"):
+            with pytest.raises(ValueError, match=r"it is connected to 127.0.0.1:[0-9]+, and sends to nobody else"):
                 client.write(b"x", ("127.0.0.1", 9))
             with pytest.raises(TypeError, match="not str; encode it first"):
                 client.write("text")
@@ -394,7 +396,7 @@ async def test_joining_and_leaving():
             assert b"out" not in member.notes
             with pytest.raises(trews.ListenError, match="it was not joined there"):
                 member.leave(group[0], "lo")
-            with pytest.raises(ValueError, match="'127.0.0.1' is not a multicast group"):
+            with pytest.raises(ValueError, match=r"'127.0.0.1' is not a multicast group"):
                 member.join("127.0.0.1")
 
 
@@ -403,7 +405,7 @@ async def test_the_interface_of_the_endpoint_is_where_groups_are_joined():
     async with trews.Server(Noting).listen("udp:0?interface=lo") as server:
         (member,) = server.datagrams
         member.join("239.255.40.6")
-        with pytest.raises(trews.ListenError, match="cannot join 239.255.40.6 on lo: it is joined already"):
+        with pytest.raises(trews.ListenError, match=r"cannot join 239.255.40.6 on lo: it is joined already"):
             member.join("239.255.40.6")
 
 
@@ -440,7 +442,7 @@ async def test_how_what_is_sent_to_groups_leaves():
         assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP) == 0
         assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, 4) == socket.inet_aton("127.0.0.1")
         server.datagrams[0].join("239.255.40.8")
-        with pytest.raises(trews.ListenError, match="on 127.0.0.1: it is joined already"):
+        with pytest.raises(trews.ListenError, match=r"on 127.0.0.1: it is joined already"):
             server.datagrams[0].join("239.255.40.8")
 
 

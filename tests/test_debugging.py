@@ -236,7 +236,9 @@ def test_datagrams_are_printed_as_well(monkeypatch, capsys):
 
     port = trews.run(main())
     lines = capsys.readouterr().err.splitlines()
-    assert [line for line in lines if line.startswith("  ")] == ["  00000000  " + "68 65 6c 6c 6f".ljust(49) + "hello"] * 4
+    assert [line for line in lines if line.startswith("  ")] == [
+        "  00000000  " + "68 65 6c 6c 6f".ljust(49) + "hello"
+    ] * 4
     whats = [line.partition("> ")[2] for line in lines if line.startswith("<Echo")]
     assert whats == [
         "is open",

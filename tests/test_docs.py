@@ -37,7 +37,7 @@ import trews
 from tools.check_layers import PLACES
 from trews import errors, framing
 from trews.endpoint import Endpoint
-from trews.settings import DEFAULTS
+from trews.settings import DATAGRAM_DEFAULTS, DEFAULTS
 from trews.testing import VirtualLoop
 from trews.testing.conformance import CHECKS
 
@@ -205,6 +205,11 @@ def test_the_settings_of_connections_are_documented_with_their_defaults() -> Non
     assert {name: cells[0] for name, cells in table.items()} == {n: in_words(v) for n, v in DEFAULTS.items()}
 
 
+def test_the_settings_of_datagrams_are_documented_with_their_defaults() -> None:
+    table = rows(section(reference("datagram.md"), "Settings of a datagram"))
+    assert {name: cells[0] for name, cells in table.items()} == {n: in_words(v) for n, v in DATAGRAM_DEFAULTS.items()}
+
+
 def test_the_settings_of_servers_are_documented_with_their_defaults() -> None:
     table = rows(section(reference("server.md"), "Settings of a server"))
     assert {name: cells[0] for name, cells in table.items()} == {
@@ -224,18 +229,25 @@ def test_the_setting_of_clients_is_documented_with_its_default() -> None:
         ("connection.md", trews.Connection, "Attributes"),
         ("server.md", trews.Server, "Attributes of a server"),
         ("client.md", trews.Client, "Attributes of a client"),
+        ("datagram.md", trews.Datagram, "Attributes of a datagram"),
     ],
 )
 def test_every_method_and_attribute_is_documented(page: str, cls: type, attributes: str) -> None:
     text = reference(page)
     tables = rows(section(text, attributes))
-    settings = {*DEFAULTS, "max_connections", "max_connections_per_host", "max_handshakes", "queue"}
+    limits = {"max_connections", "max_connections_per_host", "max_handshakes", "queue"}
+    settings = {*DEFAULTS, *DATAGRAM_DEFAULTS, *limits}
     public = {name for name in vars(cls) if not name.startswith("_")} - settings
     methods = {name for name in public if not isinstance(vars(cls)[name], property)}
     methods |= {"__aiter__"} & set(vars(cls))
     assert members(text) == methods
     # What is no property is an attribute of instances, which the class does not show.
-    arguments = {trews.Connection: (), trews.Server: (trews.Connection,), trews.Client: ("localhost:4040",)}
+    arguments = {
+        trews.Connection: (),
+        trews.Datagram: (),
+        trews.Server: (trews.Connection,),
+        trews.Client: ("localhost:4040",),
+    }
     instance = cls(*arguments[cls])
     assert public - methods <= set(tables)
     assert [name for name in tables if not hasattr(instance, name)] == []

@@ -1,4 +1,7 @@
-"""The core of datagrams: addresses, budgets, the queue, errors; on real sockets, and on one that does as it is told."""
+"""The core of datagrams: addresses, budgets, the queue, errors; on real sockets, and on one that does as it is told.
+
+(Long: the tables of addresses, and one test for each errno that something must be done about.)
+"""
 
 from __future__ import annotations
 
@@ -217,7 +220,9 @@ def test_the_smallest_and_the_largest(on_loop, family, host, most):
             core.send(bytes(size), target)
             await until(lambda: owner.got)
             assert owner.got.pop() == (bytes(size), target[:2])
-        with pytest.raises(OSError, match=f"a datagram of {most + 1} bytes is too large: at most {most} can be sent") as e:
+        with pytest.raises(
+            OSError, match=f"a datagram of {most + 1} bytes is too large: at most {most} can be sent"
+        ) as e:
             core.send(bytes(most + 1), target)
         assert e.value.errno == errno.EMSGSIZE
         assert core.bytes_out == most + 1
@@ -234,9 +239,9 @@ def test_a_unix_datagram_that_is_too_large(on_loop):
     async def main():
         one, two = socket.socketpair(UNIX, socket.SOCK_DGRAM)
         one.setblocking(False)
-        owner, core = core_of(one, True)
+        _, core = core_of(one, True)
         with two:
-            with pytest.raises(OSError, match="the system takes less than [0-9]+ here"):
+            with pytest.raises(OSError, match=r"the system takes less than [0-9]+ here"):
                 core.send(bytes(10_000_000), None)
         core.close()
 
@@ -245,7 +250,7 @@ def test_a_unix_datagram_that_is_too_large(on_loop):
 
 def test_a_loop_that_is_closed_tells_the_owner(on_loop):
     async def main():
-        owner, core = core_of(udp())
+        _, core = core_of(udp())
         core.read(True)
         return core
 
@@ -463,7 +468,7 @@ async def test_a_unix_peer_that_does_not_read_holds_back_nobody_else():
 @virtually
 async def test_only_so_much_waits_for_one_unix_peer():
     sock = Told(UNIX, outcomes=[lambda address: errno.EAGAIN if address == "/deaf" else None] * 100_000)
-    owner, core = core_of(sock)
+    _, core = core_of(sock)
     with pytest.raises(OSError, match="'/deaf' takes nothing") as caught:
         for _ in range(10_000):
             core.send(b"x" * 1000, "/deaf")

@@ -39,12 +39,20 @@ def sender():
 
 @pytest.fixture(scope="module")
 def interface_v6():
-    """An interface on which IPv6 groups work; the loopback has no route for them unless it was given one."""
+    """An interface on which IPv6 groups work; on the loopback they do after
+
+    ip -6 route add local ff00::/8 dev lo table local
+    """
+    group = socket.inet_pton(socket.AF_INET6, "ff02::4242")
     for index, name in socket.if_nameindex():
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
             try:
+                sock.settimeout(0.5)
+                sock.bind(("::", 0))
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group + struct.pack("@I", index))
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-                sock.sendto(b"", ("ff02::4242", 9, 0, index))
+                sock.sendto(b"", ("ff02::4242", port(sock), 0, index))
+                sock.recv(1)
             except OSError:
                 continue
             return name

@@ -3,6 +3,7 @@
 `DatagramCore` takes several datagrams at each wake-up and keeps what the socket does not take yet, so that nothing
 is lost silently on the way out. On trews' loop it is called by the poller, elsewhere by `add_reader` and `add_writer`;
 a Proactor loop, which has neither, receives by a task. Errors that the network reports never end anything.
+(Past 400 lines: with the addresses, which are read on the way in as they are written on the way out.)
 """
 
 from __future__ import annotations
