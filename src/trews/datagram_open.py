@@ -61,6 +61,9 @@ class DatagramListener:
         endpoint: as it was bound, with the port that was chosen for 0.
     """
 
+    tls = None
+    arriving = 0  # as of a Listener: nothing arrives that is not there
+
     def __init__(self, endpoint: Endpoint, cls: type[Datagram], server: Any) -> None:
         self._bound = bind(endpoint)
         self.endpoint = self._bound.endpoint
@@ -74,7 +77,11 @@ class DatagramListener:
         return self._datagram is not None and self._datagram.is_closed
 
     def start(
-        self, loop: asyncio.AbstractEventLoop, accept: Callable[[Any, Any], None], has_room: Callable[[], bool]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        accept: Callable[..., None],
+        has_room: Callable[[], bool],
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the Datagram; there is nothing to accept."""
         datagram = self._class()

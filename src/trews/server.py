@@ -206,10 +206,11 @@ class Server:
             raise Error(f"{self!r} is stopped; make a new one")
         parsed = [Endpoint.parse(endpoint) for endpoint in endpoints]
         new: list[AnyListener | DatagramListener] = []
+        tls_context = self._class.tls_context if self._class is not None else None
         try:
             for endpoint in parsed:
                 datagrams = listener_for(endpoint, self._class, self._datagram_class, self)
-                new += bind(endpoint, self._class and self._class.tls_context) if datagrams is None else [datagrams]
+                new += bind(endpoint, tls_context) if datagrams is None else [datagrams]
             if self._state is State.SERVING:
                 self._accept_on(new)
         except BaseException:
@@ -429,7 +430,9 @@ class Server:
         self._stats.refused += 1
         self._make_room()
 
-    def _accept(self, listener: AnyListener, sock: Any, address: Any, local_address: Any = None) -> None:
+    def _accept(
+        self, listener: AnyListener | DatagramListener, sock: Any, address: Any, local_address: Any = None
+    ) -> None:
         """A listener has a new connection for us; the local address is told if it is not the socket's own."""
         cls, loop = self._class, self._loop
         if cls is None or loop is None:
@@ -560,7 +563,7 @@ class Server:
         self._check_drained()
 
 
-def _tls_context(listener: AnyListener, cls: type[Connection]) -> Any:
+def _tls_context(listener: AnyListener | DatagramListener, cls: type[Connection]) -> Any:
     """What connections of a tls: endpoint shake hands by; None if it is another kind."""
     if listener.endpoint.kind != "tls":
         return None
