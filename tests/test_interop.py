@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -285,5 +286,26 @@ def test_subprocess_streams_and_our_server_side_by_side(on_loop):
                 sys.executable, "-c", "print(input().upper())", stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
             assert (await process.communicate(b"hello\n"))[0].split() == [b"HELLO"]
+
+    on_loop(main())
+
+
+# -- urgent data
+
+
+def test_urgent_data_of_tcp_is_left_out_and_disturbs_nobody(on_loop):
+    """Not offered; what a peer sends as such is not in the stream."""
+
+    async def main():
+        async with beside(), Server(Echo).listen("tcp:127.0.0.1:0") as server:
+            loop = asyncio.get_running_loop()
+            with socket.create_connection(("127.0.0.1", server.port)) as sock:
+                sock.setblocking(False)
+                for data, flags in ((b"a", 0), (b"!", socket.MSG_OOB), (b"b", 0)):
+                    sock.send(data, flags)
+                got = b""
+                while len(got) < 2:
+                    got += await loop.sock_recv(sock, 100)
+                assert got == b"ab"
 
     on_loop(main())

@@ -134,3 +134,29 @@ def test_it_is_typed():
     from importlib.resources import files
 
     assert (files("trews") / "py.typed").is_file()
+
+
+WITHOUT_POSIX = """
+import asyncio, importlib, os, pkgutil, select, signal, socket, sys
+for name in "fcntl grp pwd pty resource termios tty".split():
+    sys.modules[name] = None
+for module, names in {
+    os: "fork getuid geteuid killpg register_at_fork get_blocking set_blocking sendfile pread writev mkfifo O_NONBLOCK",
+    select: "epoll kqueue poll EPOLLIN POLLIN POLLOUT PIPE_BUF",
+    signal: "SIGCHLD SIGHUP SIGKILL SIGPIPE SIGQUIT SIGUSR1",
+    socket: "AF_UNIX SO_BINDTODEVICE SO_PEERCRED SO_REUSEPORT TCP_KEEPIDLE TCP_USER_TIMEOUT recv_fds send_fds",
+}.items():
+    for name in names.split():
+        if hasattr(module, name):
+            delattr(module, name)
+import trews
+for module in pkgutil.walk_packages(trews.__path__, "trews."):
+    if module.name != "trews.__main__":
+        importlib.import_module(module.name)
+"""
+
+
+def test_no_module_needs_anything_of_posix_to_be_imported():
+    """As on Windows, which is not there to be tried on."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", WITHOUT_POSIX], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

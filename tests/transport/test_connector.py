@@ -574,6 +574,16 @@ def test_tls_has_the_same_socket_as_tcp():
         assert opened(f"tls:127.0.0.1:{port}")[1] == ("127.0.0.1", port)
 
 
+def test_a_system_without_unix_sockets_says_so(monkeypatch):
+    async def main():
+        loop = asyncio.get_running_loop()
+        monkeypatch.delattr(socket, "AF_UNIX")
+        with pytest.raises(ConnectError, match="Python has no Unix sockets on this system"):
+            await open_stream(Endpoint.parse("unix:/run/x"), loop)
+
+    run_really(main())
+
+
 @pytest.mark.parametrize("option", ["proxy_protocol=127.0.0.1"])
 def test_options_that_are_not_there_yet_are_refused_and_not_ignored(option):
     with pytest.raises(EndpointError, match=option.partition("=")[0]):

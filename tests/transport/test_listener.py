@@ -421,6 +421,12 @@ def test_kinds_that_cannot_be_listened_on_are_refused(text):
         bind(Endpoint.parse(text))
 
 
+def test_a_system_without_unix_sockets_says_so(monkeypatch):
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with pytest.raises(ListenError, match="cannot listen on unix:/run/x: Python has no Unix sockets on this system"):
+        bind(Endpoint.parse("unix:/run/x"))
+
+
 @pytest.mark.parametrize("option", ["source=127.0.0.1", "via=socks5://localhost:1080"])
 def test_options_that_are_not_there_yet_are_refused_and_not_ignored(option):
     listeners = []

@@ -197,6 +197,8 @@ def _bind(sock: socket.socket, source: Any, interface: str | None) -> None:
 
 
 async def _open_unix(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, Any]:
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConnectError(endpoint.shown, [(endpoint.shown, "Python has no Unix sockets on this system")])
     path = endpoint.path
     sock = None
     try:

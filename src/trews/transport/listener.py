@@ -381,6 +381,8 @@ def set_stream_options(sock: socket.socket, endpoint: Endpoint) -> None:
 
 
 def _bind_unix(endpoint: Endpoint) -> Listener:
+    if not hasattr(socket, "AF_UNIX"):
+        raise ListenError(f"cannot listen on {endpoint.shown}: Python has no Unix sockets on this system")
     path = endpoint.path
     is_abstract = path.startswith("@")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
