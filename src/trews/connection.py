@@ -26,9 +26,10 @@ from trews.errors import (
 from trews.framing import Framer, framer_for
 from trews.handover import hand_over
 from trews.inbox import NEED, Ahead
-from trews.lifecycle import MESSAGE_SECONDS, Lifecycle, Reader
+from trews.lifecycle import MESSAGE_SECONDS, Lifecycle
 from trews.names import check_names, private_names
 from trews.phase import Consumer, Phase
+from trews.reader import Reader
 from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class, check_context
 from trews.transport.stream import StreamTransport, as_bytes
 

@@ -33,6 +33,7 @@ from trews.errors import (
 from trews.inbox import NEED, SPENT, Inbox, is_zero
 from trews.output import Output, wake
 from trews.phase import Consumer, Phase
+from trews.reader import Reader
 from trews.settings import DEFAULTS, check_setting
 from trews.timers import clock_of
 from trews.transport.linger import Linger
@@ -53,29 +54,6 @@ MESSAGES_A_TURN = 1024
 
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
 _ON_READ = Consumer.ON_READ
-
-
-class Reader:
-    """A `read()` in progress. Its future only signals; the message is taken in the reader's own step."""
-
-    __slots__ = ("framer", "is_timed_out", "waiter")
-
-    def __init__(self, framer: Any) -> None:
-        self.framer = framer
-        self.waiter: asyncio.Future[None] | None = None
-        self.is_timed_out = False
-
-    def time_out(self) -> None:
-        self.is_timed_out = True
-        self.wake()
-
-    def wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
-
-    @property
-    def is_waiting(self) -> bool:
-        return self.waiter is not None and not self.waiter.done()
 
 
 class Lifecycle(Output):
