@@ -7,7 +7,8 @@ from trews.connection import Connection
 from trews.errors import Switched
 from trews.handover import Handover
 from trews.inbox import Inbox
-from trews.lifecycle import Lifecycle, Reader
+from trews.lifecycle import Lifecycle
+from trews.reader import Reader
 
 
 def forgetful(old, new):
