@@ -8,7 +8,8 @@ behaves so itself: a descriptor, a socket in memory, another TLSSocket, an `adap
 where here one brings all that has come, which is quicker. And what it has read ahead can be asked for here.)
 
     SHAKING ──handshake──> OPEN ──close──> CLOSED
-       └──refused, timed out──> FAILED: the alert is sent, input thrown away ──their end, deadline──^
+       │                        └──close, goodbye unsent──> LEAVING ──sent, deadline──^
+       └──refused, timed out──> BROKEN: the alert is sent, input thrown away ──their end, deadline──^
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ RECORD = 16 * 1024  # bytes in one record at most (RFC 8446, 5.1)
 RECV_MIN, RECV_MAX = 2 * RECORD, 16 * RECORD  # of what is below, at once
 CHUNK_MAX = 4 * RECORD  # sealed at once: more each time that all is taken, one record after it was not
 SEND_MAX = 16 * RECORD  # then the others get their turn
+LEAVE_TIMEOUT = 2.0  # seconds for a goodbye that has found no room
 CONTROL_MAX = 256 * 1024  # answers to what a peer asks for on the level of TLS, and does not read
 
-SHAKING, OPEN, BROKEN, CLOSED = range(4)
+SHAKING, OPEN, BROKEN, LEAVING, CLOSED = range(5)
 
 
 class TLS:
@@ -71,12 +73,12 @@ class TLS:
     @property
     def peer_certificate(self) -> dict[str, Any] | None:
         """The peer's certificate as `ssl.SSLSocket.getpeercert` gives it; `{}` if it was not verified."""
-        return self._session.getpeercert()
+        return self._session.getpeercert() if self.version else None  # before, it raises
 
     @property
     def peer_certificate_der(self) -> bytes | None:
         """The peer's certificate in DER; None if it has shown none."""
-        return self._session.getpeercert(binary_form=True)
+        return self._session.getpeercert(binary_form=True) if self.version else None
 
     @property
     def is_resumed(self) -> bool:
@@ -114,7 +116,11 @@ class TLSSocket:
         unsent: bytes = b"",
     ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._session = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name)
+        try:
+            self._session = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name)
+        except ssl.SSLError:
+            whose, other = ("clients", "server") if server_side else ("servers", "client")
+            raise ValueError(f"this is a TLS context for {whose}, and here the {other}'s part is taken") from None
         self._loop = loop
         self._sock = sock
         self._fd: int = sock.fileno()
@@ -131,13 +137,16 @@ class TLSSocket:
         self._room = RECV_MIN
         self._chunk = RECORD
         self._unsent: bytes | memoryview = unsent  # what the socket below has not taken yet
+        self._unsent_max = CONTROL_MAX + len(unsent)
         self._owed = 0  # bytes of the caller in it, that are sent when it is empty
         self._has_more = False  # records may be waiting in memory, which no poller tells
+        self._is_cut = False  # the socket below has ended
         self._rest: TLSError | bytes | None = None  # what comes after all that was received: an error or the end
         self._wants_input = False  # to be able to send
         self._stuck = b""  # what could not be sealed without it
         self._is_shut = False
-        self._watcher: Watcher | None = None
+        self._resets = False  # close() is a reset
+        self._watcher: Any = None  # a `Watcher`; what stands on this has a `sent_at` too
         self._mask = 0  # what it is watched for
         self._polled = 0  # what is polled for below
         self._is_kicked = False
@@ -174,6 +183,9 @@ class TLSSocket:
     def on_deadline(self, now: float) -> float:
         if self._due > now:
             return self._due
+        if self._state == LEAVING:
+            self._close_below()
+            return 0.0
         timeout = "the TLS handshake was not done in time: the peer went silent in it, or does not speak TLS"
         self.give_up(timeout)
         return 0.0
@@ -183,7 +195,7 @@ class TLSSocket:
             self._session.do_handshake()
         except ssl.SSLWantReadError:
             self._push_control()
-            if len(self._unsent) > CONTROL_MAX:
+            if len(self._unsent) > self._unsent_max:
                 self.give_up("the peer does not read in the TLS handshake")
             self._poll()
             return
@@ -222,10 +234,14 @@ class TLSSocket:
         """Send the alert, if there is one. A server waits for the peer's end, as a reset would take the alert away."""
         self._state = BROKEN
         self._rest = error
+        self._is_shut = True
         self._push_control()
-        self._shut_below()
+        if not self._unsent:
+            self._shut_below()
         self._report(error)
-        if self._state == BROKEN and self._watcher is None:  # or a transport on this closes it
+        if self._state == BROKEN and self._watcher is not None:  # a transport on this, which closes it
+            self._kick()
+        elif self._state == BROKEN:
             if self._server_side and not self._incoming.eof:
                 self._poll()
             else:
@@ -273,6 +289,7 @@ class TLSSocket:
         return self._sock.getsockopt(*args)
 
     def setsockopt(self, *args: Any) -> None:
+        self._resets = self._resets or args[1] == socket.SO_LINGER
         self._sock.setsockopt(*args)
 
     def recv(self, size: int) -> bytes:
@@ -291,7 +308,8 @@ class TLSSocket:
         data = self._recv(room)
         count = len(data)
         if not count:
-            self._incoming.write_eof()
+            # OpenSSL is not told: it would take this for a goodbye if OP_IGNORE_UNEXPECTED_EOF is set.
+            self._is_cut = True
             return
         self._incoming.write(data)
         if count == room and room < RECV_MAX:
@@ -317,6 +335,8 @@ class TLSSocket:
             self._rest = b""
         except ssl.SSLError as exc:
             self._rest = self._broken(exc)
+        if self._is_cut and self._rest is None:
+            self._rest = TLSError("the peer, or somebody between, cut the stream short: it ended without TLS' goodbye")
         if self._outgoing.pending:
             self._push_control()
         if pieces:
@@ -326,10 +346,7 @@ class TLSSocket:
         return self._ended(self._rest)
 
     def _broken(self, exc: ssl.SSLError) -> TLSError:
-        if isinstance(exc, ssl.SSLEOFError):
-            error = TLSError("the peer, or somebody between, cut the stream short: it ended without TLS' goodbye")
-        else:
-            error = TLSError(explain(exc, server_side=self._server_side, host=self._server_name))
+        error = TLSError(explain(exc, server_side=self._server_side, host=self._server_name))
         error.__cause__ = exc
         return error
 
@@ -388,6 +405,8 @@ class TLSSocket:
             if count == self._chunk < CHUNK_MAX:
                 self._chunk *= 2
             return count
+        if taken:
+            self.sent_at = self._poller.tick
         self._chunk = RECORD
         self._unsent = memoryview(data)[taken:]
         self._owed = count
@@ -411,11 +430,13 @@ class TLSSocket:
             self._fail(TLSError("the connection was closed in the TLS handshake"))
             return
         self._is_shut = True
+        # It would look for the peer's goodbye, and throw away the data that it finds.
+        waiting = self._incoming.read()
         try:
-            # It would take what is complete for an error, but that was received: see recv().
             self._session.unwrap()
         except (ssl.SSLError, OSError):
             pass  # WantRead: the peer has not said its own
+        self._incoming.write(waiting)
         self._push_control()
         if not self._unsent:
             self._shut_below()
@@ -427,8 +448,19 @@ class TLSSocket:
             pass  # the peer is gone; reading will tell
 
     def close(self) -> None:
-        if self._state == CLOSED:
+        if self._state >= LEAVING:
             return
+        if self._state == OPEN and self._is_shut and self._unsent and not self._resets:
+            # The peer has room for the last data but not for our goodbye, without which the end is none.
+            self._state = LEAVING
+            self._watcher = None
+            self._due = self._loop.time() + LEAVE_TIMEOUT
+            self._wheel.arm(self, self._due)
+            self._poll()
+            return
+        self._close_below()
+
+    def _close_below(self) -> None:
         was_shaking, self._state = self._state == SHAKING, CLOSED
         self._watcher = None
         self._wheel.disarm(self)
@@ -448,7 +480,7 @@ class TLSSocket:
         data = self._outgoing.read()
         if data:
             self._unsent = b"".join((self._unsent, data)) if self._unsent else data
-        if len(self._unsent) > CONTROL_MAX and self._rest is None and self._state == OPEN and not self._owed:
+        if len(self._unsent) > self._unsent_max and self._rest is None and self._state == OPEN:
             self._rest = TLSError("the peer asks for more on the level of TLS than it reads")
         self._push()
         self._poll()
@@ -464,6 +496,7 @@ class TLSSocket:
             self._unsent = b""  # the peer is gone: reading tells, and so does the next send
             return
         self._unsent = memoryview(self._unsent)[count:] if count < len(self._unsent) else b""
+        self.sent_at = self._poller.tick
         if not self._unsent and self._is_shut:
             self._shut_below()
 
@@ -472,6 +505,16 @@ class TLSSocket:
     @property
     def tick(self) -> float:
         return self._poller.tick
+
+    @property
+    def sent_at(self) -> float:
+        """When the peer last took a byte: the time of what stands on this, which learns of whole chunks only."""
+        return getattr(self._watcher, "sent_at", 0.0)
+
+    @sent_at.setter
+    def sent_at(self, tick: float) -> None:
+        if self._watcher is not None:
+            self._watcher.sent_at = tick
 
     def watch(self, fd: int, watcher: Watcher, mask: int) -> None:
         self._watcher = watcher
@@ -489,6 +532,8 @@ class TLSSocket:
                 self._feed_handshake()
             elif self._state == BROKEN and self._watcher is None and ready & (READ | FAILED):
                 self._discard()
+            elif self._state == LEAVING and not self._unsent:
+                self._close_below()
             return
         if self._wants_input and ready & (READ | FAILED):
             ready |= self._take_input()
@@ -539,6 +584,8 @@ class TLSSocket:
                 mask |= READ
             elif self._mask & WRITE:
                 mask |= WRITE
+        elif self._state == LEAVING:
+            mask = 0
         else:
             mask = READ if self._state == SHAKING or self._watcher is None else 0
         if self._unsent:
