@@ -83,7 +83,7 @@ class Peer:
                 try:
                     piece = piece[self.sock.send(piece) :]
                 except BlockingIOError:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.001)
             if chunk:
                 await settle()
 
@@ -125,7 +125,7 @@ class Peer:
             data += self.opened()
             if self.end:
                 break
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         return data
 
 

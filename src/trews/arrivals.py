@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trews.errors import TLSError
+
 if TYPE_CHECKING:
     import asyncio
     import ssl
@@ -19,7 +21,7 @@ PATIENCE = 1.0  # seconds for a handshake while others wait for its place
 
 
 class Arrivals:
-    """Those that are in progress."""
+    """Those that are in progress, or have failed and whose sockets wait for the peer to take the alert."""
 
     def __init__(self) -> None:
         self._all: dict[Handshake, float] = {}  # and when each began
@@ -47,18 +49,26 @@ class Arrivals:
         from trews.transport.handshake import Handshake  # here because it imports ssl, which costs 5 ms
 
         def ended(result: Any) -> None:
-            self._all.pop(handshake, None)
-            if not self._all and self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            if not isinstance(result, TLSError):
+                self._forget(handshake)
             done(result)
+
+        def closed() -> None:
+            self._forget(handshake)
+            gone()
 
         while len(self._all) >= limit:
             oldest = next(iter(self._all))
             oldest.give_up(f"{limit} handshakes are in progress (max_handshakes), and this is the oldest")
-        handshake = Handshake(loop, sock, context, server_side=True, done=ended, gone=gone)
+        handshake = Handshake(loop, sock, context, server_side=True, done=ended, gone=closed)
         self._all[handshake] = loop.time()
         handshake.start()
+
+    def _forget(self, handshake: Handshake) -> None:
+        self._all.pop(handshake, None)
+        if not self._all and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def hurry(self, loop: asyncio.AbstractEventLoop, is_full: Callable[[], bool]) -> None:
         """The server is full: as long as it is, a handshake has a second, for others wait for its place."""

@@ -331,6 +331,8 @@ class Connection(Lifecycle):
         if self._phase is not _OPEN or self._is_write_closed:
             return
         if self.tls is not None and self.tls.version != "TLSv1.3":
+            if not self.tls.version:
+                raise Error(f"{self!r} is in a TLS handshake: await start_tls(...) before close_write()")
             raise Error(f"{self.tls.version} cannot close one direction alone: use close(), or TLS 1.3")
         self._is_write_closed = True
         self._say_goodbye()
@@ -378,7 +380,8 @@ class Connection(Lifecycle):
         from trews.upgrade import start_tls  # here because it imports ssl, which costs 5 ms
 
         is_server = self._server is not None if server_side is None else server_side
-        return start_tls(self, context, as_bytes(reply), is_server, None if is_server else server_name or self._host)
+        name = None if is_server else server_name or self._host or None
+        return start_tls(self, context, as_bytes(reply), is_server, name)
 
     def switch(self, other: type[C] | C) -> C:
         """Let another connection go on with the transport; this one ends, with `Switched`.

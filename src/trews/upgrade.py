@@ -89,9 +89,10 @@ def _over(
     adapter.take(below)
     transport = StreamTransport(loop, tls, connection, tls, extra)  # type: ignore[arg-type]  # its own poller
     connection._out_before = -(connection._accepted_out + len(reply))
-    connection._is_full = False
     connection._limits = (-1, -1)
     connection._transport = transport
+    if connection._is_full:  # what is waiting is the adapter's business now
+        connection.resume_writing()
     connection._bind_write(transport)
     if not connection._is_reading:
         transport.pause_reading()

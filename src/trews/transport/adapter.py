@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any
 
 from trews.poller import FAILED, READ, WRITE
@@ -39,6 +40,7 @@ class TransportSocket(asyncio.Protocol):
         self._is_reading = True
         self._is_kicked = False
         self._is_closed = False
+        self._resets = False  # close() drops what waits
 
     def take(self, transport: Any) -> None:
         """Stand on a transport that has another protocol now."""
@@ -108,6 +110,7 @@ class TransportSocket(asyncio.Protocol):
         return self._transport.get_extra_info("socket").getsockopt(*args)
 
     def setsockopt(self, *args: Any) -> None:
+        self._resets = self._resets or args[1] == socket.SO_LINGER
         sock = self._transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(*args)
@@ -151,7 +154,7 @@ class TransportSocket(asyncio.Protocol):
         transport = self._transport
         if self._loop.is_closed():
             return  # it is found as garbage, and so is the transport
-        if transport.get_write_buffer_size():
+        if transport.get_write_buffer_size() and not self._resets:
             transport.close()
             self._loop.call_later(CLOSE_TIMEOUT, transport.abort)
         else:

@@ -116,6 +116,9 @@ class TLSSocket:
         unsent: bytes = b"",
     ) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        if context.check_hostname and not server_side and not server_name:
+            # Without a name OpenSSL would check none, and `wrap_bio` does not ask (`wrap_socket` does).
+            raise ValueError("this TLS context checks the name of the server, and none is known: say server_name=")
         try:
             self._session = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name)
         except ssl.SSLError:
@@ -274,7 +277,7 @@ class TLSSocket:
     @property
     def face(self) -> Any:
         """The transport that stands on this, for messages about slow callbacks."""
-        return self._watcher.face  # type: ignore[union-attr]  # AttributeError is what is meant
+        return self._watcher.face  # or AttributeError, which is what is meant
 
     def fileno(self) -> int:
         return self._fd
