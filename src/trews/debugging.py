@@ -62,20 +62,20 @@ def trace(connection: Lifecycle, transport: asyncio.BaseTransport) -> None:
 
     def traced_write(data: Any) -> None:
         raw = as_bytes(data)
-        _print(f"{connection!r} sends {len(raw)} bytes", raw)
+        show(f"{connection!r} sends {len(raw)} bytes", raw)
         write(raw)
 
     def traced_received(data: bytes) -> None:
-        _print(f"{connection!r} receives {len(data)} bytes", data)
+        show(f"{connection!r} receives {len(data)} bytes", data)
         received(data)
 
     def traced_eof() -> bool:
-        _print(f"{connection!r} receives the end", b"")
+        show(f"{connection!r} receives the end", b"")
         return eof()
 
     def traced_down() -> None:
         down()
-        _print(f"{connection!r} has ended: {connection._reason}", b"")
+        show(f"{connection!r} has ended: {connection._reason}", b"")
 
     connection.write = traced_write
     connection.data_received = traced_received  # type: ignore[method-assign]
@@ -83,7 +83,7 @@ def trace(connection: Lifecycle, transport: asyncio.BaseTransport) -> None:
     connection._go_down = traced_down  # type: ignore[method-assign]
     # Transports look the methods up here. uvloop's tells its protocol's connection_made by itself.
     transport.set_protocol(connection)
-    _print(f"{connection!r} is made", b"")
+    show(f"{connection!r} is made", b"")
 
 
 def trace_datagrams(datagram: Any) -> None:
@@ -93,22 +93,23 @@ def trace_datagrams(datagram: Any) -> None:
     def traced_write(data: Any, address: Any = None) -> None:
         raw = as_bytes(data)
         to = "" if address is None else f" to {shown(address)}"
-        _print(f"{datagram!r} sends {len(raw)} bytes{to}", raw)
+        show(f"{datagram!r} sends {len(raw)} bytes{to}", raw)
         write(raw, address)
 
     def traced_took(data: bytes, address: Any) -> None:
-        _print(f"{datagram!r} receives {len(data)} bytes from {shown(address)}", data)
+        show(f"{datagram!r} receives {len(data)} bytes from {shown(address)}", data)
         took(data, address)
 
     def traced_down() -> None:
         down()
-        _print(f"{datagram!r} has ended: {datagram.reason}", b"")
+        show(f"{datagram!r} has ended: {datagram.reason}", b"")
 
     datagram.write, datagram._took, datagram._go_down = traced_write, traced_took, traced_down
-    _print(f"{datagram!r} is open", b"")
+    show(f"{datagram!r} is open", b"")
 
 
-def _print(headline: str, data: bytes) -> None:
+def show(headline: str, data: bytes) -> None:
+    """Print to stderr what has happened, and the bytes that it is about."""
     print(headline, *hexdump(data), sep="\n", file=sys.stderr, flush=True)
 
 

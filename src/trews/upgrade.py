@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from trews import debugging
 from trews.calls import Started
 from trews.errors import TLSError
 from trews.phase import Phase
@@ -29,6 +30,8 @@ def start_tls(
         connection._drop(error)
         started.settle(connection._closed(error))
         return started
+    if reply and debugging.is_tracing:
+        debugging.show(f"{connection!r} sends {len(reply)} bytes, and begins TLS", reply)
     transport = connection._transport
     if isinstance(transport, StreamTransport):
         tls = _under(transport, context, reply, server_side, server_name)
