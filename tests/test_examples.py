@@ -31,10 +31,12 @@ from examples import (
     reconnecting_client,
     send_file,
     sort_lines,
+    starttls,
     states,
     udp_echo,
     upper,
 )
+from tests.tlspeer import contexts
 from trews.framing import Line
 from trews.testing import VirtualLoop, no_leaks, run, wire
 
@@ -356,6 +358,32 @@ def test_multicast(capsys):
     trews.run(main())
     said = [re.sub(" at .*", "", line) for line in capsys.readouterr().out.splitlines()]
     assert sorted(said) == ["'anna' is", "'anna' is", "'bert\\n' is", "'bert\\n' is"]
+
+
+@on_virtual_time
+async def test_starttls_encrypts_what_comes_after_it():
+    client_context, starttls.tls_context = contexts()
+    async with serving(starttls.Mail) as join:
+        client = await join()
+        assert await client.read() == "220 localhost ESMTP"
+        for command, answer in (
+            ("MAIL FROM:<a@b>", "530 Must issue a STARTTLS command first"),
+            ("EHLO me", "250-localhost"),
+            ("STARTTLS", "250 STARTTLS"),
+        ):
+            client.send(command)
+            assert await client.read() == answer
+        assert await client.read() == "220 Go ahead"
+        await client.start_tls(client_context, server_name="localhost")
+        for command, answer in (
+            ("EHLO me", "250 localhost"),
+            ("STARTTLS", "502 STARTTLS: not in this example, over TLSv1.3"),
+            ("QUIT", "221 Bye"),
+        ):
+            client.send(command)
+            assert await client.read() == answer
+        with pytest.raises(trews.ClosedByPeer):
+            await client.read()
 
 
 # -- all of them
