@@ -22,7 +22,8 @@ class Mail(trews.Connection):
     def on_read(self, line):
         command = line.partition(" ")[0].upper()
         if command == "EHLO":
-            self.send("250-localhost\r\n250 STARTTLS" if self.tls is None else "250 localhost")
+            self.send("250-localhost")
+            self.send("250 STARTTLS" if self.tls is None else "250 8BITMIME")
         elif command == "STARTTLS" and self.tls is None:
             # Not send() and then start_tls(): the client's first record would come too early.
             self.start_tls(tls_context, reply=b"220 Go ahead\r\n")
