@@ -4,10 +4,11 @@ Run it, then try:  openssl s_client -starttls smtp -connect localhost:4040 -quie
 """
 
 import ssl
+import subprocess
 import sys
+import tempfile
 
 import trews
-from trews.cli.selfsigned import self_signed
 from trews.framing import Line
 
 tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -36,7 +37,15 @@ class Mail(trews.Connection):
             self.send(f"502 {command}: not in this example, over {self.tls.version}")
 
 
+def certificate(directory):
+    """One that no client trusts, for trying. Yours is signed by an authority."""
+    cert, key = f"{directory}/cert.pem", f"{directory}/key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost"
+    subprocess.run([*command.split(), "-out", cert, "-keyout", key], check=True, capture_output=True)
+    return cert, key
+
+
 if __name__ == "__main__":
-    cert, key = sys.argv[1:] or self_signed(["localhost"])
-    tls_context.load_cert_chain(cert, key)
+    with tempfile.TemporaryDirectory() as directory:
+        tls_context.load_cert_chain(*(sys.argv[1:] or certificate(directory)))
     trews.serve(Mail, "localhost:4040")

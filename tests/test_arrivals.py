@@ -164,9 +164,7 @@ async def test_max_connections_counts_handshakes():
     async with tls_server(max_connections=2) as server:
         silent = [await raw(server) for _ in range(2)]
         await until(lambda: server.stats.accepted == 2)
-        waiting = asyncio.ensure_future(
-            trews.connect(server.endpoints[0], tls_context=client_context()).__aenter__()
-        )
+        waiting = asyncio.ensure_future(trews.connect(server.endpoints[0], tls_context=client_context()).__aenter__())
         await asyncio.sleep(0.05)
         assert server.stats.accepted == 2
         assert not waiting.done()

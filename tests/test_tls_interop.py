@@ -67,7 +67,11 @@ async def program(*command):
     if path is None:
         absent(f"no {command[0]} here")
     process = await asyncio.create_subprocess_exec(
-        path, *command[1:], stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        path,
+        *command[1:],
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     try:
         yield process
@@ -383,7 +387,11 @@ def test_certificates_of_clients(authority, pem, tmp_path, option):
 
     async def main():
         async with serving(pem, options=f"&client_ca={authority.path}{option}") as server:
-            for more, comes_in in (((), bool(option)), (("-cert", wrong, "-key", wrong), False), (("-cert", mine, "-key", mine), True)):
+            for more, comes_in in (
+                ((), bool(option)),
+                (("-cert", wrong, "-key", wrong), False),
+                (("-cert", mine, "-key", mine), True),
+            ):
                 async with program(*s_client(server, authority, "-quiet", *more)) as process:
                     process.stdin.write(b"hello\n")
                     async with asyncio.timeout(WITHIN):
@@ -429,5 +437,3 @@ def test_the_alert_of_a_starttls_that_fails_reaches_the_client(authority, pem):
             assert b"protocol version" in output
 
     trews.run(main())
-
-

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
 
     from trews.datagram import Datagram
-    from trews.transport.tls import TLS
+    from trews.transport.tls_facts import TLS
 
 logger = logging.getLogger("trews")
 C = TypeVar("C", bound="Connection")

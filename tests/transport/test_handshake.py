@@ -359,5 +359,3 @@ def test_nothing_is_left_of_failures(make):
         assert not [found for found in gc.get_objects() if isinstance(found, (TLSSocket, Handshake))]
 
     run(make, main())
-
-

@@ -37,10 +37,8 @@ def pieces_of(data, seed):
 @pytest.mark.parametrize("chunk", [None, 1, 4, 5, 6, 16_384])
 @virtually
 async def test_records_in_pieces(version, server_side, chunk):
-    if chunk and chunk < 100:
-        messages = [b"a", b"hello", b"x" * 300]
-    else:
-        messages = [message for message in MESSAGES if message]
+    is_slow = chunk is not None and chunk < 100
+    messages = [b"a", b"hello", b"x" * 300] if is_slow else [message for message in MESSAGES if message]
     async with secured(version=version, server_side=server_side) as (connection, peer):
         await peer.send(peer.seal(*messages), chunk)
         await settle()
@@ -406,36 +404,3 @@ def test_a_context_for_the_other_side_is_told():
             TLSSocket(loop, near, near, server, server_side=False, server_name="localhost")
 
     asyncio.run(main())
-
-
-# -- what it tells
-
-
-@BOTH_VERSIONS
-@virtually
-async def test_what_is_known(version):
-    async with secured(version=version) as (connection, _peer):
-        tls = connection.tls
-        name = "TLSv1.2" if version is V12 else "TLSv1.3"
-        assert tls.version == name
-        assert "AES" in tls.cipher or "CHACHA" in tls.cipher
-        assert tls.alpn is None
-        assert tls.peer_certificate is None
-        assert tls.peer_certificate_der is None
-        assert tls.is_resumed is False
-        assert name in repr(tls)
-    assert tls.version == name  # also after its end
-    async with secured(version=version, server_side=False) as (connection, _peer):
-        assert ("DNS", "localhost") in connection.tls.peer_certificate["subjectAltName"]
-        assert connection.tls.peer_certificate_der.startswith(b"0\x82")
-        assert connection.tls.server_name == "localhost"
-
-
-@virtually
-async def test_in_the_handshake_nothing_is_known_and_nothing_raises():
-    near, _ = memory_ends()
-    loop = asyncio.get_running_loop()
-    tls = TLSSocket(loop, near, near, contexts()[1], server_side=True).tls
-    assert (tls.version, tls.cipher, tls.alpn, tls.server_name) == ("", "", None, None)
-    assert (tls.peer_certificate, tls.peer_certificate_der, tls.is_resumed) == (None, None, False)
-    assert "alpn" in repr(tls)

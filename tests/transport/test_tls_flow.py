@@ -180,9 +180,10 @@ async def test_small_writes_behind_a_chunk_that_is_stuck(capacity):
 @virtually
 async def test_writes_of_any_size_to_peers_of_any_slowness(seed):
     dice = random.Random(seed)
-    async with secured(
-        version=dice.choice((V12, V13)), capacity=dice.choice((7, 500, 16_406, 20_000, 65_536))
-    ) as (connection, peer):
+    async with secured(version=dice.choice((V12, V13)), capacity=dice.choice((7, 500, 16_406, 20_000, 65_536))) as (
+        connection,
+        peer,
+    ):
         expected, got = b"", b""
         for _ in range(60):
             piece = DATA[: dice.choice((1, 10, 1000, 4095, 4096, 16_384, 16_385, 70_000))]
