@@ -374,6 +374,24 @@ async def test_goodbye_that_finds_no_room_is_said_later():
         assert peer.end == "goodbye"
 
 
+@virtually
+async def test_the_end_of_ours_comes_behind_a_goodbye_that_found_no_room():
+    async with secured(capacity=10_000, half_close=True) as (connection, peer):
+        connection.write(b"x" * (10_000 - 23))
+        connection.close_write()
+        assert connection.sock._room() == 1
+        assert await peer.until(10_000 - 23)
+        await settle()
+        peer.opened()
+        assert peer.end == "goodbye"
+        peer.take()
+        assert peer.is_cut
+        assert connection.is_open
+        await peer.send(peer.seal(b"still heard") + peer.goodbye())
+        await connection.wait_closed()
+        assert connection.got == b"still heard"
+
+
 # -- what a peer may ask for
 
 
