@@ -588,6 +588,54 @@ async def test_who_has_paused_shakes_hands_all_the_same():
     await connection.wait_closed()
 
 
+def test_who_has_paused_is_not_sent_more_than_buffers_hold(on_loop):
+    class Pausing(Mail):
+        framer = None
+
+        def on_read(self, data):
+            if self.tls is None:
+                self.pause_reading()
+                self.start_tls(contexts()[1], reply=GO)
+
+    async def main():
+        async with mail(Pausing) as server:
+            conn = await trews.connect(server.endpoints[0], framer=LINES)
+            conn.send("STARTTLS")
+            await conn.read()
+            await conn.start_tls(contexts()[0])
+            (served,) = server.connections
+            conn.write(bytes(12_000_000))
+            await asyncio.sleep(0.1)
+            assert served.bytes_in < 1_000_000
+            served.resume_reading()
+            await until(lambda: served.bytes_in == 12_000_010)
+            conn.close()
+            await conn.wait_closed()
+
+    on_loop(main())
+
+
+@virtually
+async def test_what_is_half_sent_in_clear_is_finished_in_clear():
+    near, far = memory_ends(capacity=1000)
+    connection = make_connection(Noting, {}, None)
+    attach(asyncio.get_running_loop(), near, connection, None, None)
+    await settle()
+    data = bytes(range(250)) * 40
+    connection.write(data)
+    connection.write(b"second")
+    connection.start_tls(contexts()[1], reply=GO, server_side=True)
+    got = b""
+    while len(got) < len(data) + 6 + len(GO):
+        got += far.recv(100)
+        await settle()
+    assert got == data + b"second" + GO
+    await Peer(far, contexts()[0]).shake()
+    assert connection.tls.version == "TLSv1.3"
+    connection.abort()
+    await connection.wait_closed()
+
+
 @virtually
 async def test_a_failure_that_nobody_waits_for_is_the_end_and_no_error_of_the_program(caplog):
     connection, far = await quiet()

@@ -392,6 +392,25 @@ async def test_the_end_of_ours_comes_behind_a_goodbye_that_found_no_room():
         assert connection.got == b"still heard"
 
 
+@virtually
+async def test_a_goodbye_that_finds_no_room_has_two_seconds():
+    for is_aborted in (False, True):
+        async with secured(capacity=10_000, half_close=True) as (connection, peer):
+            await peer.send(peer.goodbye())
+            await settle()
+            connection.write(b"x" * (10_000 - 23))
+            connection.close_write()
+            tls = connection._transport.core.sock
+            if is_aborted:
+                connection.abort()
+            await connection.wait_closed()
+            await settle()
+            assert connection.sock._is_closed is is_aborted  # an abort gives it no time
+            await asyncio.sleep(2.1)
+            assert connection.sock._is_closed
+            tls.close()  # again, which does nothing
+
+
 # -- what a peer may ask for
 
 

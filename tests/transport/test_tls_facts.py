@@ -41,3 +41,30 @@ async def test_in_the_handshake_nothing_is_known_and_nothing_raises():
     assert (tls.version, tls.cipher, tls.alpn, tls.server_name) == ("", "", None, None)
     assert (tls.peer_certificate, tls.peer_certificate_der, tls.is_resumed) == (None, None, False)
     assert "alpn" in repr(tls)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("localhost", "localhost"),
+        ("localhost.", "localhost"),
+        ("b\u00fccher.example", "xn--bcher-kva.example"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("fe80::1%eth0", "fe80::1"),
+    ],
+)
+@virtually
+async def test_the_name_that_is_asked_for_is_as_certificates_have_it(name, asked):
+    near, _ = memory_ends()
+    loop = asyncio.get_running_loop()
+    tls = TLSSocket(loop, near, near, contexts()[0], server_side=False, server_name=name).tls
+    assert tls.server_name == asked
+
+
+@pytest.mark.parametrize("name", ["a" * 64 + ".example", "a" * 300, "..", "."])
+@virtually
+async def test_a_name_that_is_none(name):
+    near, _ = memory_ends()
+    loop = asyncio.get_running_loop()
+    with pytest.raises(ValueError, match="cannot be the name of a server"):
+        TLSSocket(loop, near, near, contexts()[0], server_side=False, server_name=name)

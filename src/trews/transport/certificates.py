@@ -319,7 +319,14 @@ def _alpn(endpoint: Endpoint) -> tuple[str, ...]:
 
 
 def _server_name(endpoint: Endpoint) -> str:
-    name = endpoint.get("server_name") or endpoint.host or "localhost"
+    try:
+        return plain_name(endpoint.get("server_name") or endpoint.host or "localhost")
+    except ValueError as exc:
+        raise EndpointError(f"{endpoint.shown}: {exc}") from None
+
+
+def plain_name(name: str) -> str:
+    """The name of a server as it is asked for and as certificates have it; raises ValueError if it is none."""
     try:
         return str(ipaddress.ip_address(name.partition("%")[0]))  # no certificate knows the scope
     except ValueError:
@@ -330,4 +337,4 @@ def _server_name(endpoint: Endpoint) -> str:
             raise UnicodeError
         return name.encode("idna").decode()
     except UnicodeError:
-        raise EndpointError(f"{endpoint.shown}: {name!r} cannot be the name of a server") from None
+        raise ValueError(f"{name!r} cannot be the name of a server") from None

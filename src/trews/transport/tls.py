@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from trews.errors import TLSError
 from trews.poller import FAILED, READ, WRITE
 from trews.timers import wheel_of
-from trews.transport.certificates import explain
+from trews.transport.certificates import explain, plain_name
 from trews.transport.tls_facts import TLS
 
 if TYPE_CHECKING:
@@ -74,8 +74,9 @@ class TLSSocket:
         if context.check_hostname and not server_side and not server_name:
             # Without a name OpenSSL would check none, and `wrap_bio` does not ask (`wrap_socket` does).
             raise ValueError("this TLS context checks the name of the server, and none is known: say server_name=")
+        name = plain_name(server_name) if server_name and not server_side else None
         try:
-            self._session = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name)
+            self._session = context.wrap_bio(self._incoming, self._outgoing, server_side, name)
         except ssl.SSLError:
             whose, other = ("clients", "server") if server_side else ("servers", "client")
             raise ValueError(f"this is a TLS context for {whose}, and here the {other}'s part is taken") from None
