@@ -337,7 +337,7 @@ def test_bytes_behind_the_command_end_it(on_loop, is_split):
     class Slow(Mail):
         async def on_read(self, line):
             self.server.lines.append(line)
-            await asyncio.sleep(0.02)
+            await until(lambda: len(self._inbox))
             super().on_read(line)
 
     async def main():
@@ -346,7 +346,7 @@ def test_bytes_behind_the_command_end_it(on_loop, is_split):
             conn = await trews.connect(server.endpoints[0])
             conn.write(b"STARTTLS\r\n" if is_split else b"STARTTLS\r\nevil\r\n")
             if is_split:
-                await asyncio.sleep(0.005)
+                await until(lambda: server.lines)
                 conn.write(b"evil\r\n")
             await until(lambda: server.notes)
             assert isinstance(server.notes[0], TLSError)
