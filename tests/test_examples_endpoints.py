@@ -28,6 +28,7 @@ DIALOGUES = {
     "reconnecting_client": (b"hello\n", b"hello\r\n"),
     "send_file": (b"", (EXAMPLES / "send_file.py").read_bytes()),
     "sort_lines": (b"b\na\n", b"a\nb\n"),
+    "starttls": (b"", b"220 localhost ESMTP\r\n"),
     "states": (b"alice\nsecret\nwhoami\n", b"user:\r\npassword:\r\nwelcome, alice: whoami, or quit\r\nalice\r\n"),
     "upper": (b"hello\n", b"HELLO\n"),
 }

@@ -49,7 +49,7 @@ async def open_connection(endpoint: Endpoint, connection: Connection, resolver: 
         sock, address = await open_tls(endpoint, connection.tls_context, loop, resolver)
     else:
         sock, address = await open_stream(endpoint, loop, resolver)
-    connection._host = endpoint.host or "localhost"
+    connection._host = endpoint.host or ("localhost" if endpoint.kind in ("tcp", "tls") else "")
     made = connection._made = loop.create_future()
 
     def failed(exc: BaseException) -> None:
