@@ -262,7 +262,7 @@ def test_a_call_that_is_mixed_up_is_shown_the_right_one(args, settings):
         Client(*args, **settings)
 
 
-@pytest.mark.parametrize("endpoint", ["udp:127.0.0.1:53", "tcp:localhost:80?via=https://proxy:1080"])
+@pytest.mark.parametrize("endpoint", ["systemd:web", "tcp:localhost:80?via=https://proxy:1080"])
 @virtually
 async def test_an_endpoint_that_is_not_for_clients_is_refused_by_start(endpoint):
     client = Client(endpoint)

@@ -27,7 +27,7 @@ def serve(handler: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) 
     """Serve until SIGINT or SIGTERM, then drain and return. A second Ctrl-C aborts at once.
 
     Args:
-        handler: a `Connection` subclass, an `async` function of a connection, or a `Server`.
+        handler: a `Connection` subclass, an `async` function of a connection, a `Datagram` subclass, or a `Server`.
         endpoints: as for `Server.listen`.
         grace: seconds that open connections get when it stops.
         settings: as for `Server`.

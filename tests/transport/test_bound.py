@@ -106,6 +106,14 @@ def test_it_is_shared_if_both_say_so():
     second.close()
 
 
+def test_a_system_that_cannot_share_ports(monkeypatch):
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    with pytest.raises(EndpointError, match="reuse_port= is not known to this system"):
+        bound_to("udp:0?reuse_port=yes")
+    with pytest.raises(ConnectError, match="reuse_port= is not known to this system"):
+        client("udp:127.0.0.1:9?reuse_port=yes")
+
+
 def test_one_interface_only():
     made = bound_to("udp:0?interface=lo")
     for sock in made.sockets:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 TIMEOUT = 30.0  # seconds to look a name up
 
-_UNIX = getattr(socket, "AF_UNIX", None)
-
 
 class Bound:
     """The sockets of one endpoint.
@@ -138,7 +136,7 @@ def _bind_one(sock: socket.socket, address: Any, endpoint: Endpoint) -> None:
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     if endpoint.get("reuse_port"):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        _share_port(sock)
     if not multicast.is_group(host):
         if interface is not None:
             _bind_to_interface(sock, interface)
@@ -157,6 +155,12 @@ def _bind_one(sock: socket.socket, address: Any, endpoint: Endpoint) -> None:
     sock.bind(address if sys.platform != "win32" else ("", *address[1:]))
     multicast.join(sock, host, interface, None)
     multicast.set_outgoing(sock, interface or host.partition("%")[2] or None, None, None)
+
+
+def _share_port(sock: socket.socket) -> None:
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise ValueError("reuse_port= is not known to this system")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def _bind_to_interface(sock: socket.socket, interface: str) -> None:
@@ -261,7 +265,7 @@ def _open_one(sock: socket.socket, address: Any, endpoint: Endpoint) -> tuple[An
     interface, source = endpoint.get("interface"), endpoint.get("source")
     sock.setblocking(False)
     if endpoint.get("reuse_port"):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        _share_port(sock)
     is_group = multicast.is_group(address[0])
     if interface is not None and not is_group:
         _bind_to_interface(sock, interface)
