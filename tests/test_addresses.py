@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from trews.addresses import from_name, literal, scope_id, shown
+from trews.addresses import from_name, is_group, literal, scope_id, shown
 
 NUMBER, NAME = socket.if_nameindex()[0]
 
@@ -70,3 +70,22 @@ def test_an_interface_that_is_not_there_is_one_sentence(interface):
     with pytest.raises(OSError, match=r"^there is no network interface '") as caught:
         scope_id(interface)
     assert caught.value.errno is None
+
+
+@pytest.mark.parametrize(
+    ("host", "answer"),
+    [
+        ("224.0.0.0", True),
+        ("239.255.255.255", True),
+        ("240.0.0.0", False),
+        ("223.255.255.255", False),
+        ("ff02::fb", True),
+        ("ff02::fb%eth0", True),
+        ("fe80::1", False),
+        ("::", False),
+        ("localhost", False),
+        ("", False),
+    ],
+)
+def test_what_is_a_group(host, answer):
+    assert is_group(host) is answer

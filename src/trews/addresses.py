@@ -6,6 +6,8 @@ import ipaddress
 import socket
 from typing import Any
 
+MOST_LISTED = 10  # interfaces; a machine of containers has hundreds
+
 
 def from_name(name: Any) -> Any:
     """What `getsockname` says, as `(host, port)` or a path.
@@ -51,14 +53,23 @@ def scope_id(interface: str) -> int:
     """The number of an interface, from its name or from the number itself.
 
     Raises:
-        OSError: there is none of that name.
+        OSError: there is none of that name; says which there are.
     """
     if interface.isascii() and interface.isdecimal() and len(interface) <= 9:
         return int(interface)
     try:
         return socket.if_nametoindex(interface)
     except (OSError, ValueError):
-        raise OSError(f"there is no network interface {interface!r}") from None
+        known = ", ".join(name for _, name in socket.if_nameindex()[:MOST_LISTED])
+        raise OSError(f"there is no network interface {interface!r}; there are: {known}") from None
+
+
+def is_group(host: str) -> bool:
+    """Whether a host is the address of a multicast group."""
+    try:
+        return ipaddress.ip_address(host).is_multicast
+    except ValueError:
+        return False
 
 
 def unknown(host: str, port: int | str, exc: Exception) -> str:

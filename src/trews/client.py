@@ -78,7 +78,7 @@ class Connecting(Generic[E]):
         if isinstance(connection, Connection):
             await open_connection(self._endpoint, connection, self._resolver)
         else:
-            await open_datagram(self._endpoint, connection)
+            await open_datagram(self._endpoint, connection, self._resolver)
         return connection
 
     async def __aenter__(self) -> E:

@@ -11,7 +11,7 @@ import asyncio
 import errno
 from typing import TYPE_CHECKING, Any, Self
 
-from trews.addresses import shown
+from trews.addresses import is_group, shown
 from trews.connection import Sent
 from trews.datagram_lifecycle import DatagramLife
 from trews.errors import Aborted, BusyError, ClosedLocally, ConnectionClosed, TimedOut
@@ -325,7 +325,7 @@ class Datagram(DatagramLife):
         if self._phase is not _OPEN or self._bound is None:
             self._require_open()
             raise self._closed()
-        if not multicast.is_group(group):
+        if not is_group(group):
             raise ValueError(
                 f"{group!r} is not a multicast group: those are 224.0.0.0 to 239.255.255.255, and ff00::/8"
             )

@@ -16,6 +16,8 @@ from trews.transport.bound import bind, open_client
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trews.transport.resolver import Resolver
+
 _SERVING = 2  # server.State, which stands above
 
 
@@ -129,8 +131,11 @@ def listener_for(
     return None
 
 
-async def open_datagram(endpoint: Endpoint, datagram: Datagram) -> None:
+async def open_datagram(endpoint: Endpoint, datagram: Datagram, resolver: Resolver | None = None) -> None:
     """Give a new Datagram a socket with a peer, for a client. `on_open` has been called when this returns.
+
+    Args:
+        resolver: how names become addresses; None: the operating system is asked.
 
     Raises:
         ConnectError, ConnectTimedOut, EndpointError: as `open_client`.
@@ -138,7 +143,7 @@ async def open_datagram(endpoint: Endpoint, datagram: Datagram) -> None:
     """
     if endpoint.kind not in ("udp", "unix"):
         raise EndpointError(f"{endpoint.shown}: {type(datagram).__name__} is for datagrams: take udp: or unix:")
-    bound = await open_client(endpoint, asyncio.get_running_loop())
+    bound = await open_client(endpoint, resolver)
     try:
         datagram._open(bound)
     except BaseException:

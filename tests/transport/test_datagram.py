@@ -25,7 +25,6 @@ from trews.transport.datagram import (
     UNIX_PATIENCE,
     DatagramCore,
     address_of,
-    interface_index,
     sockaddr,
 )
 
@@ -104,13 +103,6 @@ def test_an_address_as_users_see_it(name, expected):
 @pytest.mark.parametrize("name", [("127.0.0.1", 53), ("fe80::1", 53, 0, LO), "/run/x", b"\0x", b"\0\xff", b"\0\0"])
 def test_who_sent_it_can_be_answered(name):
     assert sockaddr(address_of(name))[1] == name
-
-
-def test_interfaces_by_name_and_number():
-    assert interface_index("lo") == LO
-    assert interface_index("17") == 17
-    with pytest.raises(ValueError, match="no network interface"):
-        interface_index("1" * 5000)
 
 
 # -- an owner

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from trews import Endpoint, EndpointError
-from trews.transport.interface import interface_of, keep_to, needs_scope, with_scope
+from trews.transport.interface import interface_index, interface_of, keep_to, needs_scope, with_scope
 
 LOOPBACK = socket.if_nameindex()[0][1]
 
@@ -27,14 +27,14 @@ def test_a_socket_is_bound_to_it():
 @linux
 @pytest.mark.parametrize("name", ["nosuch0", "x" * 100])
 def test_an_interface_that_is_not_there_is_one_sentence(name):
-    with socket.socket() as sock, pytest.raises(OSError, match=f"^there is no network interface '{name}'$"):
+    with socket.socket() as sock, pytest.raises(OSError, match=f"^there is no network interface '{name}'; there are: "):
         keep_to(sock, name)
 
 
 @linux
 @pytest.mark.parametrize(
     ("number", "sentence"),
-    [(errno.EPERM, "^permission denied; before Linux 5.7"), (errno.ENOMEM, "^the network interface 'eth0' cannot be")],
+    [(errno.EPERM, "^permission denied; before Linux 5.7"), (errno.ENOMEM, "^the network interface '\\w+' cannot be")],
 )
 def test_what_else_fails_is_one_sentence(monkeypatch, number, sentence):
     class Refusing(socket.socket):
@@ -42,7 +42,7 @@ def test_what_else_fails_is_one_sentence(monkeypatch, number, sentence):
             raise OSError(number, os.strerror(number))
 
     with Refusing() as sock, pytest.raises(OSError, match=sentence):
-        keep_to(sock, "eth0")
+        keep_to(sock, LOOPBACK)
 
 
 def test_where_the_system_cannot_do_it_the_option_is_refused(monkeypatch):
@@ -71,5 +71,12 @@ def test_those_get_the_one_that_is_named():
     assert with_scope(("::1", 80, 0, 0), None) == ("::1", 80, 0, 0)
     with pytest.raises(OSError, match=r"^an address of one link only needs its interface: \[fe80::1%eth0\]$"):
         with_scope(("fe80::1", 80, 0, 0), None)
-    with pytest.raises(OSError, match=r"^there is no network interface 'nosuch0'$"):
+    with pytest.raises(OSError, match=r"^there is no network interface 'nosuch0'; there are: "):
         with_scope(("fe80::1", 80, 0, 0), "nosuch0")
+
+
+def test_interfaces_by_name_and_number():
+    assert interface_index(LOOPBACK) == socket.if_nametoindex(LOOPBACK)
+    assert interface_index("17") == 17
+    with pytest.raises(ValueError, match="no network interface"):
+        interface_index("1" * 5000)

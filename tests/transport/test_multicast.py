@@ -59,25 +59,6 @@ def interface_v6():
     return absent("no interface with multicast over IPv6")
 
 
-@pytest.mark.parametrize(
-    ("host", "answer"),
-    [
-        ("224.0.0.0", True),
-        ("239.255.255.255", True),
-        ("240.0.0.0", False),
-        ("223.255.255.255", False),
-        ("ff02::fb", True),
-        ("ff02::fb%eth0", True),
-        ("fe80::1", False),
-        ("::", False),
-        ("localhost", False),
-        ("", False),
-    ],
-)
-def test_what_is_a_group(host, answer):
-    assert multicast.is_group(host) is answer
-
-
 @pytest.mark.parametrize("interface", ["127.0.0.1", "lo", str(socket.if_nametoindex("lo"))])
 def test_what_is_sent_to_a_group_comes_until_it_is_left(sender, interface):
     with udp() as sock:

@@ -8,16 +8,17 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from trews.addresses import from_name, literal, shown
+from trews.addresses import from_name, shown
 from trews.endpoint import Endpoint
-from trews.errors import ConnectError, ConnectTimedOut, EndpointError, sentence
+from trews.errors import ConnectError, EndpointError, sentence
 from trews.transport.eyeballs import first_of, interleave
 from trews.transport.inherited import take
-from trews.transport.interface import interface_of, keep_to, with_scope
+from trews.transport.interface import interface_of, keep_to
 from trews.transport.listener import set_stream_options
 from trews.transport.memory import find_listener
 from trews.transport.process import open_process
-from trews.transport.resolver import DEFAULT, Resolver, port_of
+from trews.transport.resolver import DEFAULT, Resolver
+from trews.transport.targets import source_of, targets, timed_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -67,9 +68,7 @@ async def open_stream(
             if endpoint.kind == "memory":
                 return await _open_memory(endpoint, loop), None
     except TimeoutError:
-        late = f"no answer within {timeout:g} s"
-        tried = [(address, reason or late) for address, reason in attempts] or [(endpoint.shown, late)]
-        raise ConnectTimedOut(endpoint.shown, tried) from None
+        raise timed_out(endpoint, attempts, timeout) from None
     raise EndpointError(f"{endpoint.shown}: this version cannot connect to {endpoint.kind}: endpoints")
 
 
@@ -94,22 +93,8 @@ async def open_tcp(
         ConnectError: every address failed, or there is none.
         EndpointError: an option that this system does not have.
     """
+    usable = await targets(host, port, endpoint, attempts, resolver)
     interface = interface_of(endpoint)
-    host = host or "localhost"
-    attempts.append((f"the look-up of {host!r}", ""))
-    try:
-        number = await port_of(port)
-        found = await resolver.resolve(host, None)
-    except (OSError, EndpointError) as exc:
-        attempts[-1] = (endpoint.shown, sentence(exc))
-        raise ConnectError(endpoint.shown, attempts) from exc.__cause__
-    attempts.pop()
-    usable = []
-    for text in found:
-        try:
-            usable.append(_fitting(text, number, endpoint, interface))
-        except OSError as exc:
-            attempts.append((shown((text, number)), sentence(exc)))
 
     async def attempt(address: Any) -> tuple[socket.socket, Any]:
         place = len(attempts)
@@ -127,33 +112,6 @@ async def open_tcp(
     return connected
 
 
-def _fitting(text: str, port: int, endpoint: Endpoint, interface: str | None) -> Any:
-    """The address as the socket calls take it.
-
-    Raises:
-        OSError: it cannot be connected to in the way that the endpoint says.
-    """
-    address = literal(text, port)
-    if address is None:
-        raise OSError("not an address")
-    if len(address) == 2 and endpoint.get("ipv6only"):
-        raise OSError("left out, for ipv6only=yes")
-    source = endpoint.get("source")
-    if source and len(_source(source)) != len(address):
-        kind = "IPv4" if len(address) == 4 else "IPv6"
-        raise OSError(f"left out, for source={source} is an address of {kind}")
-    return with_scope(address, interface) if len(address) == 4 else address
-
-
-def _source(source: str) -> Any:
-    """The option `source`, checked and in one form by the endpoint, as `bind` takes it."""
-    if source.startswith("["):
-        host, _, port = source[1:].partition("]:")
-    else:
-        host, _, port = source.partition(":") if source.count(":") == 1 else (source, "", "")
-    return literal(host, int(port or 0))
-
-
 async def _connect(
     address: Any, endpoint: Endpoint, interface: str | None, loop: asyncio.AbstractEventLoop
 ) -> socket.socket:
@@ -163,9 +121,9 @@ async def _connect(
         set_stream_options(sock, endpoint)
         if interface is not None:
             keep_to(sock, interface)
-        source = endpoint.get("source")
-        if source:
-            _bind(sock, _source(source), interface)
+        source = source_of(endpoint)
+        if source is not None:
+            _bind(sock, source)
         try:
             await loop.sock_connect(sock, _for_loop(loop, address))
         except OSError as exc:
@@ -189,11 +147,11 @@ def _for_loop(loop: asyncio.AbstractEventLoop, address: Any) -> Any:
     return address
 
 
-def _bind(sock: socket.socket, source: Any, interface: str | None) -> None:
+def _bind(sock: socket.socket, source: Any) -> None:
     if source[1] and sys.platform != "win32":  # there it would share the port
         # A port that is used again and again is in TIME_WAIT, towards another peer or an earlier connection.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(with_scope(source, interface) if len(source) == 4 else source)
+    sock.bind(source)
 
 
 async def _open_unix(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, Any]:

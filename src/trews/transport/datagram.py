@@ -15,9 +15,11 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trews.addresses import from_name
 from trews.errors import sentence
 from trews.poller import FAILED, READ, WRITE
 from trews.timers import clock_of
+from trews.transport.interface import interface_index
 
 if TYPE_CHECKING:
     from trews.poller import Poller
@@ -367,10 +369,7 @@ class DatagramCore:
 def address_of(name: Any) -> Any:
     """Who sent it: `(host, port)`, the scope within the host; or a path; None for a Unix socket without a name."""
     if isinstance(name, tuple):
-        if len(name) == 4 and name[3] and "%" not in name[0]:
-            return f"{name[0]}%{_interface_name(name[3])}", name[1]
-        host = name[0]
-        return (host.removeprefix("::ffff:") if "." in host else host, name[1])
+        return from_name(name)
     if isinstance(name, bytes):
         return "@" + os.fsdecode(name[1:])
     if not name:
@@ -418,31 +417,6 @@ def _sockaddr_v6(host: str, port: int, scope: int) -> tuple[int, Any]:
     if packed.startswith(_MAPPED):
         return socket.AF_INET, (socket.inet_ntop(socket.AF_INET, packed[12:]), port)
     return socket.AF_INET6, (name, port, 0, interface_index(zone) if zone else scope)
-
-
-def interface_index(name: str) -> int:
-    """The number of a network interface.
-
-    Args:
-        name: its name, or the number as text.
-
-    Raises:
-        ValueError: there is none; says which there are.
-    """
-    if name.isdecimal() and name.isascii() and len(name) < 10:
-        return int(name)
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        known = ", ".join(known for _, known in socket.if_nameindex())
-        raise ValueError(f"there is no network interface {name!r}; there are: {known}") from None
-
-
-def _interface_name(index: int) -> str:
-    try:
-        return socket.if_indextoname(index)
-    except OSError:
-        return str(index)
 
 
 def _explained(exc: OSError, what: str, address: Any = None) -> OSError:

@@ -1,19 +1,17 @@
-"""Listening: sockets bound as an endpoint says, and the loop that accepts from them on every kind of event loop."""
+"""Listening: what listens as an endpoint says, and the loop that accepts from them on every kind of event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
-import os
 import socket
-import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
-from trews.addresses import literal, unknown
 from trews.endpoint import Endpoint
 from trews.errors import EndpointError, ListenError, sentence
+from trews.transport.binding import BACKLOG, SocketFile, addresses_of, bind_all, bind_unix, share_port
 from trews.transport.interface import interface_of, keep_to, with_scope
 from trews.transport.memory import MemoryListener
 
@@ -30,11 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trews")
 
-BACKLOG = 4096  # the kernel takes less if net.core.somaxconn is less
 ACCEPTS_A_TURN = 100
 RETRY_FIRST, RETRY_LAST = 0.010, 1.0  # seconds between attempts while out of descriptors or memory
 QUIET = 60.0  # seconds between two lines about that in the log
-PAIR_ATTEMPTS = 20  # for one free port on IPv4 and IPv6
 
 _OUT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _FOR_CLIENTS = ("via", "source", "timeout")
@@ -57,8 +53,7 @@ class Listener:
         self.endpoint = endpoint
         self.tls: ServerContext | None = None  # of a tls: endpoint: its certificates
         self._sock = sock
-        self._file = os.path.abspath(endpoint.path)  # the process may change its directory
-        self._inode = _inode(endpoint.path) if endpoint.kind == "unix" and owns_file else None
+        self._file = SocketFile(endpoint.path) if endpoint.kind == "unix" and owns_file else None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._accept: Callable[..., None]
         self._has_room: Callable[[], bool]
@@ -136,12 +131,8 @@ class Listener:
         if self.tls is not None:
             self.tls.close()
         self._sock.close()
-        if self._inode is not None and self._inode == _inode(self._file):
-            try:
-                os.unlink(self._file)
-            except OSError as exc:  # privileges were dropped since
-                logger.warning("cannot remove the socket file of %s: %s", self.endpoint, sentence(exc))
-        self._inode = None
+        if self._file is not None:
+            self._file.remove()
 
     def _watch(self, wanted: bool) -> None:
         if self._loop is None or wanted is self._is_accepting:
@@ -245,7 +236,7 @@ def bind(endpoint: Endpoint, tls_context: ssl.SSLContext | None = None) -> Seque
     if endpoint.kind == "tls":
         return _bind_tls(endpoint, tls_context)
     if endpoint.kind == "unix":
-        return [_bind_unix(endpoint)]
+        return [Listener(bind_unix(endpoint), endpoint)]
     if endpoint.kind == "memory":
         return [MemoryListener(endpoint)]
     if endpoint.kind in ("stdio", "fd"):
@@ -273,73 +264,12 @@ def _bind_tls(endpoint: Endpoint, tls_context: ssl.SSLContext | None) -> list[Li
 
 
 def _bind_tcp(endpoint: Endpoint) -> list[Listener]:
-    addresses = _allowed(_resolve(endpoint), endpoint)
-    for attempt in range(PAIR_ATTEMPTS):
-        listeners: list[Listener] = []
-        port = addresses[0][1][1]
-        try:
-            for family, address in addresses:
-                sock = _listen_tcp(family, (address[0], port, *address[2:]), endpoint)
-                port = sock.getsockname()[1]
-                listeners.append(Listener(sock, endpoint.with_port(port)))
-        except OSError as exc:
-            for listener in listeners:
-                listener.close()
-            # A port that was free on IPv4 need not be on IPv6: take another.
-            is_unlucky = exc.errno == errno.EADDRINUSE and addresses[0][1][1] == 0 and listeners
-            if is_unlucky and attempt + 1 < PAIR_ATTEMPTS:
-                continue
-            raise _cannot_listen(endpoint, exc) from None
-        return listeners
-    raise ListenError(f"cannot listen on {endpoint.shown}: no port is free on both IPv4 and IPv6")
+    def bind_one(family: int, address: Any) -> socket.socket:
+        return _listen_tcp(family, address, endpoint)
 
-
-def _resolve(endpoint: Endpoint) -> list[tuple[int, Any]]:
-    """The addresses to bind, all interfaces as IPv4 and, if the machine has it, IPv6."""
-    port = endpoint.port if endpoint.port is not None else 0
-    try:
-        address = literal(endpoint.host, port) if isinstance(port, int) else None
-        if address is not None:
-            return [(socket.AF_INET if len(address) == 2 else socket.AF_INET6, address)]
-        if endpoint.host:
-            found = socket.getaddrinfo(endpoint.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            return _usable([(family, address) for family, _, _, _, address in found])
-        number = socket.getaddrinfo(None, port, type=socket.SOCK_STREAM)[0][4][1]
-    except (socket.gaierror, UnicodeError) as exc:
-        raise ListenError(f"cannot listen on {endpoint.shown}: {unknown(endpoint.host, port, exc)}") from None
-    except OSError as exc:  # an interface that is not there, or what looking up needs
-        raise ListenError(f"cannot listen on {endpoint.shown}: {sentence(exc)}") from None
-    addresses: list[tuple[int, Any]] = [(socket.AF_INET, ("0.0.0.0", number))]
-    if _has_ipv6():
-        addresses.append((socket.AF_INET6, ("::", number, 0, 0)))
-    return addresses
-
-
-def _allowed(addresses: list[tuple[int, Any]], endpoint: Endpoint) -> list[tuple[int, Any]]:
-    """Those that `ipv6only` leaves."""
-    if not endpoint.get("ipv6only"):
-        return addresses
-    left = [entry for entry in addresses if entry[0] == socket.AF_INET6]
-    if not left:
-        what = "this machine has no IPv6" if not endpoint.host else f"{endpoint.host} has no address of IPv6"
-        raise ListenError(f"cannot listen on {endpoint.shown}: ipv6only=yes, and {what}")
-    return left
-
-
-def _usable(addresses: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
-    """Without repetitions, and without IPv6 where the hosts file knows it and the machine does not."""
-    unique = list(dict.fromkeys(addresses))
-    others = [entry for entry in unique if entry[0] != socket.AF_INET6]
-    return others if others and len(others) < len(unique) and not _has_ipv6() else unique
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as sock:
-            sock.bind(("::1", 0))
-        return True
-    except OSError:
-        return False
+    sockets = bind_all(endpoint, addresses_of(endpoint), bind_one)
+    bound = endpoint.with_port(sockets[0].getsockname()[1])
+    return [Listener(sock, bound) for sock in sockets]
 
 
 def _listen_tcp(family: int, address: Any, endpoint: Endpoint) -> socket.socket:
@@ -349,7 +279,7 @@ def _listen_tcp(family: int, address: Any, endpoint: Endpoint) -> socket.socket:
         if sys.platform != "win32":  # there it would let two programs share the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if endpoint.get("reuse_port"):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            share_port(sock)
         if family == socket.AF_INET6:
             # "tcp:[::]:80?ipv6only=no" is one socket for both; all interfaces otherwise are two.
             is_both = address[0] == "::" and endpoint.host and endpoint.get("ipv6only") is False
@@ -378,77 +308,3 @@ def set_stream_options(sock: socket.socket, endpoint: Endpoint) -> None:
     user_timeout = endpoint.get("tcp_user_timeout")
     if user_timeout and hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(user_timeout * 1000))
-
-
-def _bind_unix(endpoint: Endpoint) -> Listener:
-    if not hasattr(socket, "AF_UNIX"):
-        raise ListenError(f"cannot listen on {endpoint.shown}: Python has no Unix sockets on this system")
-    path = endpoint.path
-    is_abstract = path.startswith("@")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if is_abstract:
-            sock.bind("\0" + path[1:])
-        else:
-            _remove_stale(endpoint)
-            sock.bind(path)
-            mode = endpoint.get("mode")
-            if mode is not None:
-                os.chmod(path, mode)  # before listen(): nobody can have connected yet
-        sock.listen(endpoint.get("backlog") or BACKLOG)
-    except BaseException as exc:
-        sock.close()
-        if isinstance(exc, OSError) and not isinstance(exc, ListenError):
-            raise _cannot_listen(endpoint, exc) from None
-        raise
-    return Listener(sock, endpoint)
-
-
-def _remove_stale(endpoint: Endpoint, kind: int = socket.SOCK_STREAM) -> None:
-    """Remove the socket file of a server that is dead; refuse to take anything else's place."""
-    path = endpoint.path
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise ListenError(f"cannot listen on {endpoint.shown}: there is a file of that name that is no socket")
-    with socket.socket(socket.AF_UNIX, kind) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-            return
-        except OSError as exc:
-            if exc.errno != errno.EPROTOTYPE:  # a server of the other kind, of streams or of datagrams
-                raise
-    raise ListenError(f"cannot listen on {endpoint.shown}: a server is listening there already")
-
-
-def _cannot_listen(endpoint: Endpoint, exc: OSError) -> ListenError:
-    what = sentence(exc)
-    if exc.errno == errno.EADDRINUSE and endpoint.kind == "unix":
-        what = "a server is listening there already"  # on an abstract name: it has no file
-    elif exc.errno == errno.EADDRINUSE:
-        what = "the address is in use; choose another port, or stop what listens there"
-    elif exc.errno in (errno.EACCES, errno.EPERM) and endpoint.kind in ("tcp", "tls"):
-        what = "permission denied; ports below 1024 need a privilege, choose a higher one"
-    elif exc.errno == errno.ENOENT:
-        what = f"there is no directory {os.path.dirname(endpoint.path)!r}"
-    elif "AF_UNIX path too long" in str(exc):
-        what = "the path is too long for a socket (about 100 characters)"
-    error = ListenError(f"cannot listen on {endpoint.shown}: {what}")
-    error.errno = exc.errno
-    return error
-
-
-def _inode(path: str) -> tuple[int, int] | None:
-    if path.startswith("@"):
-        return None
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from trews.errors import ListenError, sentence
-from trews.transport.datagram import interface_index
+from trews.transport.interface import interface_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,14 +25,6 @@ _MCAST_JOIN_SOURCE, _MCAST_LEAVE_SOURCE = 46, 47  # RFC 3678 section 5: protocol
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 
 _IS_LINUX = sys.platform == "linux"
-
-
-def is_group(host: str) -> bool:
-    """Whether a host is the address of a multicast group."""
-    try:
-        return ipaddress.ip_address(host).is_multicast
-    except ValueError:
-        return False
 
 
 def join(sock: socket.socket, group: str, interface: str | None, source: str | None) -> None:
@@ -86,7 +78,7 @@ def set_outgoing(sock: socket.socket, interface: str | None, ttl: int | None, lo
             own, index = _interface_v4(interface)
             sock.setsockopt(level, socket.IP_MULTICAST_IF, _mreq(bytes(4), own, index) if index else own)
         else:
-            sock.setsockopt(level, socket.IPV6_MULTICAST_IF, index_v6(interface))
+            sock.setsockopt(level, socket.IPV6_MULTICAST_IF, _index_v6(interface))
     except OSError as exc:
         raise _refusal("send to groups", interface, exc) from None
 
@@ -128,7 +120,7 @@ def _mreq(group: bytes, own: bytes, index: int) -> bytes:
 
 
 def _change_v6(group: bytes, source: bytes | None, interface: str | None, is_join: bool) -> tuple[int, int, bytes]:
-    index = index_v6(interface) if interface is not None else 0
+    index = _index_v6(interface) if interface is not None else 0
     if source is None:
         option = socket.IPV6_JOIN_GROUP if is_join else socket.IPV6_LEAVE_GROUP
         return socket.IPPROTO_IPV6, option, group + struct.pack("@I", index)
@@ -166,7 +158,7 @@ def _interface_v4(interface: str) -> tuple[bytes, int]:
     return bytes(4), index
 
 
-def index_v6(interface: str) -> int:
+def _index_v6(interface: str) -> int:
     """The number of an interface, for IPv6 (ValueError)."""
     if ":" in interface or "." in interface:
         raise ValueError(f"for IPv6 an interface is given by its name, such as eth0, not as {interface!r}")

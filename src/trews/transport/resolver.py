@@ -182,8 +182,11 @@ class Resolver:
         self._cache[key] = (asyncio.get_running_loop().time() + self._cache_seconds, addresses)
 
 
-async def port_of(service: int | str) -> int:
+async def port_of(service: int | str, kind: int = socket.SOCK_STREAM) -> int:
     """The number of a port that may be given as the name of a service, such as `http`.
+
+    Args:
+        kind: `SOCK_STREAM` or `SOCK_DGRAM`: there are services of one only.
 
     Raises:
         ResolveError: there is no such service.
@@ -191,7 +194,7 @@ async def port_of(service: int | str) -> int:
     if isinstance(service, int):
         return service
     try:
-        found = await _addresses(None, service)
+        found = await _addresses(None, service, kind=kind)
     except (OSError, UnicodeError) as exc:
         raise ResolveError(
             f"the service {service!r} is not known ({_reason(exc)}); give the number of its port"
@@ -200,13 +203,15 @@ async def port_of(service: int | str) -> int:
     return port
 
 
-async def _addresses(host: str | None, service: str | None, flags: int = 0) -> list[Any]:
+async def _addresses(
+    host: str | None, service: str | None, flags: int = 0, kind: int = socket.SOCK_STREAM
+) -> list[Any]:
     """What `getaddrinfo` says."""
     loop = asyncio.get_running_loop()
     if not _is_stock(loop):
-        return await loop.getaddrinfo(host, service, type=socket.SOCK_STREAM, flags=flags)
-    ask = partial(socket.getaddrinfo, host, service, type=socket.SOCK_STREAM, flags=flags)
-    found: list[Any] = await lookups.run((host, service, flags), ask)
+        return await loop.getaddrinfo(host, service, type=kind, flags=flags)
+    ask = partial(socket.getaddrinfo, host, service, type=kind, flags=flags)
+    found: list[Any] = await lookups.run((host, service, flags, kind), ask)
     return found
 
 
