@@ -62,8 +62,13 @@ class Calls(asyncio.Protocol):
         self._task: asyncio.Task[Any] | None = None  # the callback that holds back the next
         self._is_starting = False  # an async callback is in its first step
         self._spawned: set[asyncio.Task[Any]] = set()
+        self._is_pump_due = False
 
     # -- what comes of it
+
+    @abstractmethod
+    def _pump(self) -> None:
+        """Hand out the events that are due, in order."""
 
     @abstractmethod
     def _returned(self) -> None:
@@ -84,6 +89,15 @@ class Calls(asyncio.Protocol):
     @abstractmethod
     def _cancelled(self) -> None:
         """An async callback was cancelled, by the connection itself or by somebody else."""
+
+    def _pump_soon(self) -> None:
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            self._loop.call_soon(self._pump_now)
+
+    def _pump_now(self) -> None:
+        self._is_pump_due = False
+        self._pump()
 
     # -- callbacks that never overlap
 

@@ -75,7 +75,7 @@ class DatagramLife(Calls):
         self._end_waiters: list[asyncio.Future[None]] = []
         self._bytes_in = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._is_reading = self._is_pumping = self._is_pump_due = False
+        self._is_reading = self._is_pumping = False
         self._is_stopping = self._is_aborted = self._is_ended = False
 
     @property
@@ -161,15 +161,6 @@ class DatagramLife(Calls):
                 core.read(wanted)
 
     # -- handing out events
-
-    def _pump_soon(self) -> None:
-        if not self._is_pump_due:
-            self._is_pump_due = True
-            self._loop.call_soon(self._pump_now)
-
-    def _pump_now(self) -> None:
-        self._is_pump_due = False
-        self._pump()
 
     def _pump(self) -> None:
         """Hand out what is due, in order, until something must be waited for."""

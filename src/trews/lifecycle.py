@@ -96,7 +96,7 @@ class Lifecycle(Output):
         self._gone_waiters: list[asyncio.Future[None]] = []
         self._made: asyncio.Future[None] | None = None  # connect() waits for it
         self._linger: Linger | None = None
-        self._is_pumping = self._is_pump_due = False
+        self._is_pumping = False
         self._is_connecting = False  # on_connect has not returned
         self._is_eof = self._is_eof_told = False
         self._is_paused = False  # by the user
@@ -391,15 +391,6 @@ class Lifecycle(Output):
     def _tell(self, name: str) -> None:
         if self._phase is _OPEN:
             self._notify(name)
-
-    def _pump_soon(self) -> None:
-        if not self._is_pump_due:
-            self._is_pump_due = True
-            self._loop.call_soon(self._pump_now)
-
-    def _pump_now(self) -> None:
-        self._is_pump_due = False
-        self._pump()
 
     # -- flow of input
 

@@ -175,7 +175,10 @@ def a_pipe():
 
 
 UNFIT = [
-    (datagrams, "socket 'web' (number 0) is not for streams; its unit needs ListenStream="),
+    (
+        datagrams,
+        "socket 'web' (number 0) is for datagrams, which are not taken from systemd: its unit needs ListenStream=",
+    ),
     (connected, "socket 'web' (number 0) is a connection and does not listen; its unit needs Accept=no, or use fd:"),
     (a_pipe, "socket 'web' (number 0) is no socket: "),
 ]
@@ -402,7 +405,10 @@ def drained(sock: socket.socket) -> list[bytes]:
     ("endpoint", "why"),
     [
         ("systemd:wbe", "no socket of that name was passed; there are 'web' (number 0), 'admin' (number 1)"),
-        ("systemd:admin", "socket 'admin' (number 1) is not for streams; its unit needs ListenStream="),
+        (
+            "systemd:admin",
+            "socket 'admin' (number 1) is for datagrams, which are not taken from systemd: its unit needs ListenStream=",
+        ),
     ],
 )
 def test_trews_serve_says_what_is_wrong_in_a_sentence(endpoint, why, tmp_path):
