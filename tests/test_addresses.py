@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from trews.addresses import from_name, is_group, literal, scope_id, shown
+from trews.addresses import from_name, is_address, is_group, literal, scope_id, shown
 
 NUMBER, NAME = socket.if_nameindex()[0]
 
@@ -89,3 +89,12 @@ def test_an_interface_that_is_not_there_is_one_sentence(interface):
 )
 def test_what_is_a_group(host, answer):
     assert is_group(host) is answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [("127.0.0.1", True), ("::1", True), ("fe80::1%eth0", True)]
+    + [(text, False) for text in ("localhost", "127.1", "", "eth0.100", "eth0:1", 2130706433, b"\x7f\0\0\1", None)],
+)
+def test_what_is_an_address(text, answer):
+    assert is_address(text) is answer

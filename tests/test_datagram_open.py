@@ -266,8 +266,44 @@ async def test_settings_of_a_client():
 
 @on_every_loop
 async def test_a_multicast_interface_that_is_none():
-    with Peer() as peer, pytest.raises(ValueError, match="there is no network interface 'nope0'"):
-        await trews.connect(peer.endpoint, multicast_interface="nope0")
+    class Lost(Echo):
+        multicast_interface = "nope0"
+
+    why = "there is no network interface 'nope0'"
+    with Peer() as peer, pytest.raises(trews.ConnectError, match=rf"^cannot connect to udp:\S+: {why}"):
+        await trews.connect(peer.endpoint, Lost)
+    with pytest.raises(trews.ListenError, match=rf"^cannot listen on udp:127.0.0.1:[0-9]+: {why}"):
+        await Server(Lost).listen(LO4).start()
+
+
+@on_every_loop
+async def test_an_interface_by_its_address_of_ipv4_does_for_a_server_of_ipv6_too():
+    class Near(Noting):
+        multicast_interface = "127.0.0.1"
+
+    async with Server(Near).listen("udp:0") as server:
+        server.datagrams[0].join("239.255.40.31")
+    with pytest.raises(
+        trews.ListenError, match=r"for IPv6 an interface is given by its name, such as eth0, not as '127"
+    ):
+        await Server(Near).listen("udp:[::1]:0").start()
+
+
+@on_every_loop
+async def test_settings_for_groups_are_nothing_to_a_unix_socket(tmp_path):
+    class Far(Echo):
+        multicast_ttl, multicast_loopback, multicast_interface = 4, False, "127.0.0.1"
+
+    async with Server(Far).listen(f"unix:{tmp_path}/s") as server:
+        assert [datagram.is_open for datagram in server.datagrams] == [True]
+
+
+@on_every_loop
+async def test_names_are_looked_up_by_the_resolver_that_is_given():
+    with Peer() as peer:
+        resolver = trews.Resolver(overrides={"peer.example": "127.0.0.1"})
+        async with trews.connect(f"udp:peer.example:{peer.address[1]}", resolver=resolver) as client:
+            assert client.remote_address == peer.address
 
 
 @on_every_loop

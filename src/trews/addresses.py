@@ -64,6 +64,17 @@ def scope_id(interface: str) -> int:
         raise OSError(f"there is no network interface {interface!r}; there are: {known}") from None
 
 
+def is_address(text: Any) -> bool:
+    """Whether it is an address as text; no name, and no number or bytes, of which `ipaddress` would make one."""
+    if not isinstance(text, str):
+        return False
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_group(host: str) -> bool:
     """Whether a host is the address of a multicast group."""
     try:

@@ -198,7 +198,9 @@ class Datagram(DatagramLife):
             raise self._closed()
         if address is None:
             if bound.peer is None:
-                raise ValueError("write(data, address): this has no peer of its own; say whom to send to")
+                raise ValueError(
+                    "write(data, address): this has no peer of its own, and None is nobody: say whom to send to"
+                )
             return first, None if bound.is_connected else bound.peer
         if bound.is_connected:
             if address != self._remote_address:

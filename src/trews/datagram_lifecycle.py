@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trews import debugging
+from trews.addresses import is_address
 from trews.calls import Calls
 from trews.errors import Aborted, ClosedLocally, ConnectionClosed, Error, WriteStalled
 from trews.output import wake
@@ -96,11 +97,18 @@ class DatagramLife(Calls):
     # -- its life
 
     def _open(self, bound: Bound) -> None:
-        """Begin. The sockets are this one's from now on, but not if it raises."""
+        """Begin. The sockets are this one's from now on, but not if it raises.
+
+        Raises:
+            ListenError, ValueError: its settings for groups cannot be had.
+        """
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         for sock in bound.sockets:
-            multicast.set_outgoing(sock, self.multicast_interface, self.multicast_ttl, self.multicast_loopback)
+            interface = self.multicast_interface
+            if sock is not bound.sockets[0] and interface is not None and is_address(interface):
+                interface = None  # an address of IPv4 is for that socket, and says nothing to IPv6's beside it
+            multicast.set_outgoing(sock, interface, self.multicast_ttl, self.multicast_loopback)
         self._bound = bound
         self._cores = [DatagramCore(sock, self, self._loop, bound.is_connected) for sock in bound.sockets]
         self._local_address = address_of(bound.sockets[0].getsockname())

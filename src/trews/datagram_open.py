@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trews.connection import Connection
 from trews.datagram import Datagram
 from trews.endpoint import Endpoint
-from trews.errors import Aborted, EndpointError
+from trews.errors import Aborted, ConnectError, EndpointError, ListenError
 from trews.names import takes
 from trews.settings import DATAGRAM_DEFAULTS, check_known
 from trews.transport.bound import bind, open_client
@@ -85,10 +85,17 @@ class DatagramListener:
         has_room: Callable[[], bool],
         refused: Callable[[], None] = lambda: None,
     ) -> None:
-        """Make the Datagram; there is nothing to accept."""
+        """Make the Datagram; there is nothing to accept.
+
+        Raises:
+            ListenError: its settings for groups cannot be had.
+        """
         datagram = self._class()
         datagram._server = self._server
-        datagram._open(self._bound)
+        try:
+            datagram._open(self._bound)
+        except (ListenError, ValueError) as exc:
+            raise ListenError(f"cannot listen on {self.endpoint.shown}: {exc}") from None
         self._datagram = datagram
 
     def pause(self) -> None:
@@ -127,7 +134,7 @@ def listener_for(
         return DatagramListener(endpoint, datagram, server) if datagram is not None else None
     if cls is None and datagram is not None:
         right = f"write 'udp:{str(endpoint).removeprefix('tcp:')}'" if endpoint.kind == "tcp" else "take udp: or unix:"
-        raise EndpointError(f"{endpoint.shown}: {datagram.__name__} is for datagrams: {right}")
+        raise EndpointError(f"{endpoint.shown.removesuffix(':')}: {datagram.__name__} is for datagrams: {right}")
     return None
 
 
@@ -138,14 +145,17 @@ async def open_datagram(endpoint: Endpoint, datagram: Datagram, resolver: Resolv
         resolver: how names become addresses; None: the operating system is asked.
 
     Raises:
-        ConnectError, ConnectTimedOut, EndpointError: as `open_client`.
-        ListenError, ValueError: its settings for multicast cannot be had.
+        ConnectError: as `open_client`, or its settings for groups cannot be had.
+        ConnectTimedOut, EndpointError: as `open_client`.
     """
     if endpoint.kind not in ("udp", "unix"):
         raise EndpointError(f"{endpoint.shown}: {type(datagram).__name__} is for datagrams: take udp: or unix:")
     bound = await open_client(endpoint, resolver)
     try:
         datagram._open(bound)
+    except (ListenError, ValueError) as exc:
+        bound.close()
+        raise ConnectError(endpoint.shown, [(endpoint.shown, str(exc))]) from None
     except BaseException:
         bound.close()
         raise

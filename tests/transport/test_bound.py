@@ -145,7 +145,7 @@ def test_a_group_of_ipv6(interface_v6, text):  # noqa: F811
     [
         ("udp:[ff02::fb]:0", ListenError, r"an address of one link only needs its interface: \[ff02::fb%eth0\]"),
         ("udp:[ff01::fb]:0", ListenError, "an address of one link only needs its interface"),
-        ("udp:239.1.2.3:0?interface=nope0", EndpointError, "there is no network interface 'nope0'; there are: lo"),
+        ("udp:239.1.2.3:0?interface=nope0", ListenError, "there is no network interface 'nope0'; there are: lo"),
         ("udp:0?interface=nope0", ListenError, "there is no network interface 'nope0'"),
         ("udp:239.1.2.3:0?interface=203.0.113.7", ListenError, "that interface cannot do multicast"),
         ("udp:203.0.113.7:0", ListenError, "the address does not belong to this machine"),

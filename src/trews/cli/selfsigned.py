@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from trews.addresses import is_address
+
 DAYS = 30
 TIMEOUT = 30.0  # seconds for the openssl program; it takes 20 ms
 
@@ -83,10 +85,6 @@ def _checked(name: str) -> str:
     return name
 
 
-def _is_address(name: str) -> bool:
-    return ":" in name or name.replace(".", "").isdigit()
-
-
 def _remove(directory: str, owner: int) -> None:
     if os.getpid() == owner:  # a forked child leaves it to its parent
         shutil.rmtree(directory, ignore_errors=True)
@@ -94,7 +92,7 @@ def _remove(directory: str, owner: int) -> None:
 
 def _by_program(program: str, names: list[str], directory: str, made: SelfSigned) -> None:
     config = os.path.join(directory, "openssl.cnf")
-    alternatives = ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names)
+    alternatives = ",".join(f"{'IP' if is_address(name) else 'DNS'}:{name}" for name in names)
     with open(config, "w", encoding="ascii") as file:
         file.write(_CONFIG.format(name=names[0][:64], names=alternatives))  # 64: RFC 5280, ub-common-name
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
@@ -126,7 +124,7 @@ def _by_package(names: list[str], made: SelfSigned) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0][:64])])
     alternatives: list[x509.GeneralName] = [
-        x509.IPAddress(ipaddress.ip_address(name)) if _is_address(name) else x509.DNSName(name) for name in names
+        x509.IPAddress(ipaddress.ip_address(name)) if is_address(name) else x509.DNSName(name) for name in names
     ]
     now = datetime.datetime.now(datetime.UTC)
     usage = dict.fromkeys(

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trews.addresses import from_name, is_group, shown
-from trews.errors import ConnectError, EndpointError, sentence
+from trews.errors import ConnectError, EndpointError, ListenError, sentence
 from trews.transport import multicast
 from trews.transport.binding import SocketFile, addresses_of, bind_all, bind_unix, share_port
 from trews.transport.connector import TIMEOUT
@@ -82,7 +82,7 @@ def bind(endpoint: Endpoint) -> Bound:
     try:
         sockets = bind_all(endpoint, _addresses(endpoint), bind_one)
     except ValueError as exc:  # of an interface
-        raise EndpointError(f"{endpoint.shown}: {exc}") from None
+        raise ListenError(f"cannot listen on {endpoint.shown}: {exc}") from None
     own = sockets[0].getsockname()
     peer = (endpoint.host.partition("%")[0], *own[1:]) if is_group(endpoint.host) else None
     return Bound(endpoint.with_port(own[1]), sockets, peer)

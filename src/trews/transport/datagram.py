@@ -413,7 +413,7 @@ def _sockaddr_v6(host: str, port: int, scope: int) -> tuple[int, Any]:
     try:
         packed = socket.inet_pton(socket.AF_INET6, name)
     except (OSError, ValueError):
-        raise ValueError(f"{host!r} is not an IP address; look names up before, with loop.getaddrinfo") from None
+        raise ValueError(f"{host!r} is not an IP address; look names up before, with trews.Resolver") from None
     if packed.startswith(_MAPPED):
         return socket.AF_INET, (socket.inet_ntop(socket.AF_INET, packed[12:]), port)
     return socket.AF_INET6, (name, port, 0, interface_index(zone) if zone else scope)

@@ -12,6 +12,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
+from trews.addresses import is_address
 from trews.errors import ListenError, sentence
 from trews.transport.interface import interface_index
 
@@ -63,6 +64,8 @@ def set_outgoing(sock: socket.socket, interface: str | None, ttl: int | None, lo
         ListenError: the interface cannot be used.
         ValueError: there is no such interface.
     """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return  # a Unix socket, of a class that is good for both
     if sock.family == socket.AF_INET:
         level, hops, loop = socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, socket.IP_MULTICAST_LOOP
     else:
@@ -160,7 +163,7 @@ def _interface_v4(interface: str) -> tuple[bytes, int]:
 
 def _index_v6(interface: str) -> int:
     """The number of an interface, for IPv6 (ValueError)."""
-    if ":" in interface or "." in interface:
+    if is_address(interface):
         raise ValueError(f"for IPv6 an interface is given by its name, such as eth0, not as {interface!r}")
     return interface_index(interface)
 

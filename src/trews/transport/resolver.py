@@ -7,14 +7,13 @@ Not here: a DNS client. Addresses are text, `127.0.0.1`, `::1`, `fe80::1%eth0`; 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 import socket
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from trews.addresses import from_name, literal, unknown
+from trews.addresses import from_name, is_address, literal, unknown
 from trews.endpoint import Endpoint
 from trews.errors import EndpointError, ResolveError, TimedOut, sentence
 from trews.transport.lookups import lookups
@@ -74,7 +73,7 @@ class Resolver:
             EndpointError: it is not the name of a host, such as `127.1`.
         """
         name = _ascii(_checked(host))
-        if _is_address(name):
+        if is_address(name):
             return [name]
         overridden = self._overrides.get(_key(name))
         if overridden is not None:
@@ -90,7 +89,7 @@ class Resolver:
         except Exception as exc:  # of a look_up that is not ours
             raise ResolveError(f"the host {host!r} could not be looked up: {exc!r}") from exc
         for address in addresses:
-            if not _is_address(address):
+            if not is_address(address):
                 raise ResolveError(f"the host {host!r} was looked up as {address!r}, which is not an address")
         if not addresses:
             raise ResolveError(f"the host {host!r} has no address")
@@ -143,7 +142,7 @@ class Resolver:
             EndpointError: it is not an address.
         """
         text = address if isinstance(address, str) else address[0]
-        target = literal(text, 0) if _is_address(text) else None
+        target = literal(text, 0) if is_address(text) else None
         if target is None:
             raise EndpointError(f"expected an address, such as 192.0.2.1, not {address!r}")
         flags = socket.NI_NAMEREQD
@@ -238,12 +237,12 @@ def _listed(addresses: str | Sequence[str]) -> list[str]:
 
 def _override(name: str, addresses: str | Sequence[str]) -> tuple[str, list[str]]:
     listed = _listed(addresses)
-    if _is_address(name):
+    if is_address(name):
         raise ValueError(f"the override of {name!r} is one of an address, and only names are looked up")
     if not listed:
         raise ValueError(f"the override of {name!r} has no address")
     for address in listed:
-        if not _is_address(address):
+        if not is_address(address):
             raise ValueError(f"the override of {name!r} is not an address: {address!r}")
     return _key(_ascii(_checked(name))), listed
 
@@ -266,16 +265,6 @@ def _ascii(name: str) -> str:
 def _key(name: str) -> str:
     """With and without the dot at the end, which says that no search list is to be tried, it is one name."""
     return name.lower().removesuffix(".")
-
-
-def _is_address(text: Any) -> bool:
-    if not isinstance(text, str):  # `ipaddress` takes 2130706433 and four bytes, too
-        return False
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _refusal(host: str, exc: Exception) -> Exception:

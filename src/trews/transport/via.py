@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from trews.addresses import shown
+from trews.addresses import is_address, shown
 from trews.endpoint import Endpoint
 from trews.errors import ConnectError, ConnectTimedOut, EndpointError, ResolveError, sentence
 from trews.transport.resolver import DEFAULT, Resolver, port_of
@@ -169,14 +169,6 @@ def target_host(host: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}", host):
         raise ValueError(f"{host!r} cannot be the name of a host")
     return host
-
-
-def is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def _port(endpoint: Endpoint) -> int:
