@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -277,12 +278,18 @@ async def test_a_multicast_interface_that_is_none():
 
 
 @on_every_loop
-async def test_an_interface_by_its_address_of_ipv4_does_for_a_server_of_ipv6_too():
+async def test_an_interface_by_its_address_of_ipv4_does_for_a_server_of_ipv6_too(monkeypatch):
     class Near(Noting):
         multicast_interface = "127.0.0.1"
 
-    async with Server(Near).listen("udp:0") as server:
-        server.datagrams[0].join("239.255.40.31")
+    found = [(socket.AF_INET6, 2, 17, "", ("::1", 0, 0, 0)), (socket.AF_INET, 2, 17, "", ("127.0.0.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
+    for endpoint in ("udp:0", "udp:six-before-four.example:0"):
+        async with Server(Near).listen(endpoint) as server:
+            sockets = {core.family: core.sock for core in server.datagrams[0]._cores}
+            own = sockets[socket.AF_INET].getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, 4)
+            assert (len(sockets), own) == (2, socket.inet_aton("127.0.0.1"))
+    monkeypatch.undo()
     with pytest.raises(
         trews.ListenError, match=r"for IPv6 an interface is given by its name, such as eth0, not as '127"
     ):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -104,9 +105,10 @@ class DatagramLife(Calls):
         """
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
+        has_v4 = any(sock.family == socket.AF_INET for sock in bound.sockets)
         for sock in bound.sockets:
             interface = self.multicast_interface
-            if sock is not bound.sockets[0] and interface is not None and is_address(interface):
+            if has_v4 and sock.family != socket.AF_INET and is_address(interface):
                 interface = None  # an address of IPv4 is for that socket, and says nothing to IPv6's beside it
             multicast.set_outgoing(sock, interface, self.multicast_ttl, self.multicast_loopback)
         self._bound = bound

@@ -203,6 +203,16 @@ def test_nobody_at_a_path(tmp_path):
         client(f"unix:{tmp_path}/none")
 
 
+def test_a_system_without_unix_sockets_says_so(monkeypatch):
+    async def main():
+        with monkeypatch.context() as patched:  # within, for the loop has such sockets of its own
+            patched.delattr(socket, "AF_UNIX")
+            await open_client(Endpoint.parse("unix:/run/x"))
+
+    with pytest.raises(ConnectError, match="unix:/run/x: Python has no Unix sockets on this system"):
+        asyncio.run(main())
+
+
 # -- for a client
 
 

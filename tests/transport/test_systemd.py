@@ -177,7 +177,7 @@ def a_pipe():
 UNFIT = [
     (
         datagrams,
-        "socket 'web' (number 0) is for datagrams, which are not taken from here: its unit needs ListenStream=",
+        "socket 'web' (number 0) is not for streams, as only those are taken; its unit needs ListenStream=",
     ),
     (connected, "socket 'web' (number 0) is a connection and does not listen; its unit needs Accept=no, or use fd:"),
     (a_pipe, "socket 'web' (number 0) is no socket: "),
@@ -407,7 +407,7 @@ def drained(sock: socket.socket) -> list[bytes]:
         ("systemd:wbe", "no socket of that name was passed; there are 'web' (number 0), 'admin' (number 1)"),
         (
             "systemd:admin",
-            "socket 'admin' (number 1) is for datagrams, which are not taken from here: its unit needs ListenStream=",
+            "socket 'admin' (number 1) is not for streams, as only those are taken; its unit needs ListenStream=",
         ),
     ],
 )

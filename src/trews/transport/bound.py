@@ -208,6 +208,8 @@ def _bind_anywhere(sock: socket.socket) -> None:
 
 
 def _open_unix(endpoint: Endpoint) -> Bound:
+    if not hasattr(socket, "AF_UNIX"):
+        raise ConnectError(endpoint.shown, [(endpoint.shown, "Python has no Unix sockets on this system")])
     path = endpoint.path
     with ExitStack() as opened:
         try:

@@ -132,10 +132,8 @@ def _why_not(passed: Passed) -> str:
     try:
         if sock.family not in (socket.AF_INET, socket.AF_INET6, getattr(socket, "AF_UNIX", None)):
             return f"{what} is neither of TCP nor a Unix socket"
-        if sock.type == socket.SOCK_DGRAM:
-            return f"{what} is for datagrams, which are not taken from here: its unit needs ListenStream="
         if sock.type != socket.SOCK_STREAM:
-            return f"{what} is not for streams; its unit needs ListenStream="
+            return f"{what} is not for streams, as only those are taken; its unit needs ListenStream="
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return f"{what} is a connection and does not listen; its unit needs Accept=no, or use fd:{passed.fd}"
         return ""
