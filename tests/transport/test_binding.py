@@ -106,7 +106,7 @@ def test_a_repeated_address_is_left_out(kind, monkeypatch):
 
 
 @both_kinds
-def test_a_machine_without_ipv6_binds_ipv4_and_says_nothing(kind, monkeypatch, caplog):
+def test_a_machine_without_ipv6_listens_on_ipv4_only_and_says_nothing(kind, monkeypatch, caplog):
     class NoIPv6(socket.socket):
         def __init__(self, family=-1, *args, **kwargs):
             if family == socket.AF_INET6:
@@ -319,7 +319,7 @@ def test_a_dead_servers_file_that_cannot_be_removed_is_one_sentence(endpoint, ki
 
 @both_kinds
 @pytest.mark.parametrize("live", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
-def test_a_live_servers_file_is_refused_and_it_lives_on(endpoint, kind, live):
+def test_a_live_servers_file_is_refused_with_a_sentence_and_it_lives_on(endpoint, kind, live):
     with bind_unix(endpoint, live):
         with pytest.raises(ListenError, match=r"^cannot listen on \S+/s: a server is listening there already$"):
             bind_unix(endpoint, kind)
