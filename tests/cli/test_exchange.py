@@ -133,7 +133,7 @@ def test_a_server_for_both(start, listening, app):
         (["app:Echo", "udp:0", "--set", "framer=3"], "there is no setting 'framer'"),
         (["app:Needs", "udp:0"], "Needs is made without arguments"),
         (["app:Echo", "udp:239.1.2.3:0?interface=nope0"], "there is no network interface 'nope0'"),
-        (["app:Echo", "udp:[ff02::fb]:0"], "a group of one link or host needs its interface"),
+        (["app:Echo", "udp:[ff02::fb]:0"], "an address of one link only needs its interface"),
         (["app:Echo", "udp:0?source=::1"], "there is no source= where datagrams are received"),
     ],
 )

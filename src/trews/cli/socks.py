@@ -36,6 +36,8 @@ def command(endpoint: str, user: str | None, password_file: str | None, grace: s
     """
     seconds = arguments.seconds("--grace", grace)
     parsed = arguments.listening(endpoint)
+    if parsed.kind == "udp":
+        raise Problem(f"{parsed.shown}: socks takes streams, and udp: has datagrams")
     server = SocksServer(credentials(user, password_file))
     if parsed.kind == "udp":
         raise Problem(f"{parsed.shown}: socks is spoken over streams, and udp: has datagrams")
