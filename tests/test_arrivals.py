@@ -11,7 +11,7 @@ import trews
 from tests.servers import Notes, really, until, virtually
 from tests.tlspeer import V13, Noting, Peer, contexts, memory_ends, settle
 from trews import Server
-from trews.arrivals import Arrivals
+from trews.arrivals import SORTS, Arrivals
 from trews.errors import TLSError
 
 
@@ -103,6 +103,61 @@ def tls_server(handler=Noting, cls=Notes, **settings):
 
 def client_context():
     return contexts(V13, "127.0.0.1")[0]
+
+
+@virtually
+async def test_while_the_server_is_full_each_has_a_second():
+    some, is_full = Some(), True
+    loop = asyncio.get_running_loop()
+    some.begin("a")
+    await asyncio.sleep(0.5)
+    some.arrivals.hurry(loop, lambda: is_full)
+    some.begin("b")
+    await asyncio.sleep(0.75)
+    assert some.gone == []  # it is looked at once a second
+    await asyncio.sleep(0.3)
+    assert some.gone == ["a", "b"]
+    assert "the server is full or stopping" in str(some.results["a"])
+    some.begin("c")
+    some.arrivals.hurry(loop, lambda: is_full)
+    is_full = False
+    await asyncio.sleep(5)
+    assert len(some.arrivals) == 1
+    some.arrivals.hurry(loop, lambda: is_full)
+    some.arrivals.give_up("the end")  # no timer stays behind, or this test fails
+
+
+@virtually
+async def test_failures_of_one_sort_are_warnings_once_a_minute(caplog):
+    caplog.set_level(logging.INFO, "trews")
+    arrivals = Arrivals()
+    for now, why in ((0, "one"), (1, "one"), (2, "other"), (59, "one"), (60, "one"), (61, "one")):
+        arrivals.tell(f"at {now}", TLSError(why), now)
+    levels = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert levels == [
+        ("WARNING", "at 0: one"),
+        ("INFO", "at 1: one"),
+        ("WARNING", "at 2: other"),
+        ("INFO", "at 59: one"),
+        ("WARNING", "at 60: one"),
+        ("INFO", "at 61: one"),
+    ]
+    for number in range(10_000):
+        arrivals.tell("it", TLSError(str(number)), 62)
+    assert len(arrivals._told) <= SORTS
+
+
+@really
+async def test_a_stop_does_not_wait_for_who_says_nothing(monkeypatch):
+    monkeypatch.setattr("trews.arrivals.PATIENCE", 0.05)
+    async with tls_server() as server:
+        reader, writer = await raw(server)
+        await until(lambda: server.stats.accepted == 1)
+        drained = await asyncio.wait_for(server.stop(grace=60), 20)
+        assert drained.aborted == 0
+        assert server.stats.handshakes_failed == 1
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+        writer.close()
 
 
 @really
@@ -218,5 +273,5 @@ async def test_failures_reach_no_callback_are_counted_and_told_once(caplog):
     assert server.notes == ["stop"]
     told = [record for record in caplog.records if "handshake" in record.getMessage()]
     assert len(told) == 2
-    assert {record.levelname for record in told} == {"INFO"}
+    assert {record.levelname for record in told} == {"WARNING"}
     assert not any(record.exc_info for record in told)

@@ -6,6 +6,7 @@ the others. Refusing new ones, or leaving them to the kernel, would.)
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from trews.errors import TLSError
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
     from trews.transport.handshake import Handshake
 
+logger = logging.getLogger("trews")
+
 PATIENCE = 1.0  # seconds for a handshake while others wait for its place
+QUIET = 60.0  # seconds between two warnings of one sort
+SORTS = 100  # that are remembered
 
 
 class Arrivals:
@@ -26,6 +31,7 @@ class Arrivals:
     def __init__(self) -> None:
         self._all: dict[Handshake, float] = {}  # and when each began
         self._timer: asyncio.TimerHandle | None = None
+        self._told: dict[str, float] = {}  # when each sort of failure was last a warning
 
     def __len__(self) -> int:
         return len(self._all)
@@ -70,8 +76,18 @@ class Arrivals:
             self._timer.cancel()
             self._timer = None
 
+    def tell(self, what: str, error: TLSError, now: float) -> None:
+        """Log a failure: as a warning, but of one sort once a minute, as strangers must not fill the log."""
+        why = str(error)
+        if len(self._told) >= SORTS:
+            self._told.clear()
+        is_new = now >= self._told.get(why, -QUIET) + QUIET
+        if is_new:
+            self._told[why] = now
+        logger.log(logging.WARNING if is_new else logging.INFO, "%s: %s", what, why)
+
     def hurry(self, loop: asyncio.AbstractEventLoop, is_full: Callable[[], bool]) -> None:
-        """The server is full: as long as it is, a handshake has a second, for others wait for its place."""
+        """The server is full, or stopping: as long as it is, a handshake has a second, for others wait for it."""
         if self._all and self._timer is None:
             self._timer = loop.call_later(PATIENCE, self._hurried, loop, is_full)
 
@@ -80,7 +96,7 @@ class Arrivals:
         if is_full():
             slow = [handshake for handshake, began in self._all.items() if began <= loop.time() - PATIENCE]
             for handshake in slow:
-                handshake.give_up("the server is full, and this handshake takes long (max_connections)")
+                handshake.give_up("the server is full or stopping, and this handshake takes long")
             self.hurry(loop, is_full)
 
     def give_up(self, why: str) -> None:

@@ -21,6 +21,7 @@ from trews.settings import (
     DEFAULTS,
     GRACE,
     check_class,
+    check_encrypts,
     check_grace,
     check_known,
     check_place,
@@ -148,7 +149,9 @@ def connect(
         raise TypeError('the time for connecting is said in the endpoint: "localhost:4040?timeout=3"')
     if is_datagram(handler) or Endpoint.parse(endpoint).kind == "udp":
         return Connecting(endpoint, datagram_class(Datagram if handler is Connection else handler, settings), resolver)
-    return Connecting(endpoint, connection_class(handler, settings), resolver)
+    cls = connection_class(handler, settings)
+    check_encrypts(cls.tls_context, Endpoint.parse(endpoint))
+    return Connecting(endpoint, cls, resolver)
 
 
 def _checked(resolver: Any) -> Resolver | None:
@@ -250,6 +253,7 @@ class Client(Keeper[C]):
         if self._endpoint.kind == "udp":
             raise EndpointError(f"{self._endpoint.shown}: datagrams have no connection to keep: use trews.connect")
         self._class = connection_class(handler, settings)  # type: ignore[assignment]  # the overloads say which
+        check_encrypts(self._class.tls_context, self._endpoint)  # type: ignore[union-attr]  # it is one now
 
     # -- callbacks, to be overridden
 

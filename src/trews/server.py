@@ -29,6 +29,7 @@ from trews.settings import (
     GRACE,
     SERVER_CALLBACKS,
     check_class,
+    check_encrypts,
     check_grace,
     check_known,
     check_place,
@@ -209,6 +210,7 @@ class Server:
         tls_context = self._class.tls_context if self._class is not None else None
         try:
             for endpoint in parsed:
+                check_encrypts(tls_context, endpoint)
                 datagrams = listener_for(endpoint, self._class, self._datagram_class, self)
                 new += bind(endpoint, tls_context) if datagrams is None else [datagrams]
             if self._state is State.SERVING:
@@ -318,6 +320,8 @@ class Server:
                 listener.take_all()
         self._state = State.STOPPING
         self._close_listeners()
+        if self._loop is not None:
+            self._arrivals.hurry(self._loop, lambda: True)
         self._at_stop = len(self._alive)
         for connection in (*self.connections, *self.datagrams):
             connection._begin_stop()
@@ -468,7 +472,8 @@ class Server:
         def shaken(result: Any) -> None:
             if isinstance(result, TLSError):
                 self._stats.handshakes_failed += 1
-                logger.info("%s: the TLS handshake of %s failed: %s", listener.endpoint.shown, shown(address), result)
+                what = f"{listener.endpoint.shown}: the TLS handshake of {shown(address)} failed"
+                self._arrivals.tell(what, result, loop.time())
             else:
                 attach(loop, result, connection, address, failed)
 

@@ -12,10 +12,14 @@ import inspect
 import math
 import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from trews.errors import EndpointError
 from trews.framing import framer_for
 from trews.names import check_arguments
+
+if TYPE_CHECKING:
+    from trews.endpoint import Endpoint
 
 KIB = 1024
 
@@ -190,6 +194,17 @@ def check_context(value: Any) -> None:
     ssl = sys.modules.get("ssl")
     if ssl is None or not isinstance(value, ssl.SSLContext):
         raise TypeError(f"TLS needs an ssl.SSLContext, not {value!r}")
+
+
+def check_encrypts(tls_context: Any, endpoint: Endpoint) -> None:
+    """Refuse an endpoint on which a `tls_context` would be of no use: what is meant to be secret would go in clear.
+
+    Raises:
+        EndpointError: it is not a tls: endpoint.
+    """
+    if tls_context is not None and endpoint.kind != "tls":
+        example = f": write 'tls:{str(endpoint).removeprefix('tcp:')}'" if endpoint.kind == "tcp" else ""
+        raise EndpointError(f"{endpoint.shown}: tls_context= needs a tls: endpoint{example}")
 
 
 def check_grace(value: Any) -> None:

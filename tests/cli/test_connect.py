@@ -97,6 +97,33 @@ def test_over_tls_1_2_the_end_of_the_input_is_followed_by_the_last_answers(trews
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"hi\n", b"")
 
 
+def test_a_tls_port_that_is_spoken_to_in_clear_is_noticed(trews_command):
+    with peer(lambda sock: sock.recv(100) and sock.sendall(b"\x15\x03\x01\x00\x02\x02\x46")) as endpoint:
+        ended = trews_command("connect", endpoint, input=b"hi\n")
+    assert (ended.returncode, ended.stdout) == (0, b"\x15\x03\x01\x00\x02\x02\x46")
+    assert ended.stderr == b"trews: this looks like TLS: is it a tls: endpoint?\n"
+
+
+def test_through_an_http_proxy_one_direction_is_not_closed_before_the_answers(trews_command):
+    seen = []
+
+    def proxy(sock):
+        """As squid: the end of one direction is the end of both."""
+        head = sock.recv(65536)
+        sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        seen.append((head.split(b"\r\n")[0], sock.recv(100)))
+        sock.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            sock.recv(100)
+        sock.sendall(b"answer\n")
+
+    with peer(proxy) as endpoint:
+        via = endpoint.replace("tcp:", "http://")
+        ended = trews_command("connect", f"192.0.2.1:80?via={via}", input=b"hi\n")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"answer\n", b"")
+    assert seen == [(b"CONNECT 192.0.2.1:80 HTTP/1.1", b"hi\n")]
+
+
 def test_a_stream_that_is_cut_short_is_an_error(trews_command, tmp_path):
     with tls_peer(tmp_path, ssl.TLSVersion.TLSv1_3, lambda sock: sock.send(b"half")) as endpoint:
         ended = trews_command("connect", endpoint, input=b"")

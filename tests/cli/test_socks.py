@@ -143,7 +143,7 @@ def test_what_cannot_be_reached_is_an_error_of_curl(socks, curl):
         (["--user", "ann", "--password-file", "/dev/null"], "s3cret",
          "trews: --user needs a password: put it in /dev/null\n"),
         (["--grace", "-1"], "", "trews: --grace takes a number of seconds, 0 or more, not '-1'\n"),
-        (["udp:1080"], "", "trews: udp:localhost:1080: socks is spoken over streams, and udp: has datagrams\n"),
+        (["udp:1080"], "", "trews: udp:localhost:1080: socks takes streams, and udp: has datagrams\n"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_one_line_and_status_2(args, password, expected, monkeypatch, capsys):

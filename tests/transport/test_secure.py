@@ -13,7 +13,7 @@ import trews
 from tests.clients import LOOPS
 from tests.handshakes import Authority
 from tests.servers import Echo, Notes, until
-from tests.tlspeer import V12, V13, Noting
+from tests.tlspeer import V12, V13, Noting, contexts
 from trews import Server
 from trews.cli.selfsigned import self_signed
 from trews.errors import ConnectError, ConnectTimedOut, TLSError
@@ -164,6 +164,19 @@ def test_the_same_with_contexts_of_ones_own(on_loop, authority, pem):
                 await echoed(await client.connected())
 
     on_loop(main())
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:9", "unix:/run/x", "memory:x"])
+def test_a_context_where_nothing_is_encrypted_is_refused_at_once(endpoint):
+    """What is meant to be secret must not go in clear."""
+    context, own = contexts()
+    for make in (
+        lambda: trews.connect(endpoint, tls_context=context),
+        lambda: trews.Client(endpoint, tls_context=context),
+        lambda: trews.Server(trews.Connection, tls_context=own).listen(endpoint),
+    ):
+        with pytest.raises(trews.EndpointError, match="tls_context= needs a tls: endpoint"):
+            make()
 
 
 def test_alpn_and_sni_and_a_certificate_of_the_client(authority, pem, tmp_path):

@@ -21,8 +21,9 @@ from trews.serving import handle_signals
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+TLS_ALERT = b"\x15\x03"  # how one begins (RFC 8446, 5.1)
 LAST_WORDS = 1.0  # seconds that what is still to be sent gets after Ctrl-C
-ANSWERS = 2.0  # seconds of silence after the end of the input, over TLS 1.2, which cannot tell the peer of it
+ANSWERS = 2.0  # seconds of silence after the end of the input, where the peer cannot be told of it
 
 
 @click.command("connect")
@@ -64,7 +65,7 @@ async def converse(endpoint: Endpoint, source: Input, sink: Output) -> None:
     """
     # A person may look at something else for an hour, and so may what is on the other side.
     peer = await trews.connect(endpoint, half_close=True, write_timeout=None)
-    sending = asyncio.create_task(send(source, peer))
+    sending = asyncio.create_task(send(source, peer, str(endpoint.get("via", "")).startswith("http")))
     printing = asyncio.create_task(show(peer, sink))
     try:
         await asyncio.wait((sending, printing), return_when=asyncio.FIRST_COMPLETED)
@@ -86,18 +87,22 @@ async def converse(endpoint: Endpoint, source: Input, sink: Output) -> None:
         raise Problem(f"{endpoint.shown}: {peer.reason}", 1)
 
 
-async def send(source: Input, peer: trews.Connection) -> None:
-    """Carry the input to the peer, at the peer's pace, and then its end."""
+async def send(source: Input, peer: trews.Connection, is_tunnel: bool = False) -> None:
+    """Carry the input to the peer, at the peer's pace, and then its end.
+
+    Args:
+        is_tunnel: an HTTP proxy is between: squid, for one, drops both directions when one has ended.
+    """
     while True:
         try:
             data = await source.read()
         except OSError as exc:
             raise Problem(f"cannot read the input: {sentence(exc)}") from exc
         if not data:
-            try:
-                peer.close_write()
-            except trews.Error:
+            if is_tunnel or (peer.tls is not None and peer.tls.version == "TLSv1.2"):
                 await close_when_silent(peer)
+            else:
+                peer.close_write()
             return
         try:
             await peer.send(data)
@@ -117,6 +122,8 @@ async def close_when_silent(peer: trews.Connection) -> None:
 async def show(peer: trews.Connection, sink: Output) -> None:
     """Print what comes from the peer, at the pace of who reads that, to its end."""
     async for data in peer:
+        if data[:2] == TLS_ALERT and peer.bytes_in == len(data) and peer.tls is None:
+            print("trews: this looks like TLS: is it a tls: endpoint?", file=sys.stderr, flush=True)
         try:
             await sink.write(data)
         except BrokenPipeError as exc:

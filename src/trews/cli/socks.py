@@ -39,8 +39,6 @@ def command(endpoint: str, user: str | None, password_file: str | None, grace: s
     if parsed.kind == "udp":
         raise Problem(f"{parsed.shown}: socks takes streams, and udp: has datagrams")
     server = SocksServer(credentials(user, password_file))
-    if parsed.kind == "udp":
-        raise Problem(f"{parsed.shown}: socks is spoken over streams, and udp: has datagrams")
     server.listen(parsed)
     if user is None and not is_local(parsed):
         print(
