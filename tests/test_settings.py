@@ -78,6 +78,10 @@ class TestEachSetting:
                     await conn.read_all()
 
         seen: list[object] = []
+        if name == "tls_context":  # and that this is not TLS is told at once
+            with pytest.raises(trews.EndpointError):
+                run(main())
+            return
         run(main())
         assert seen == [value, value]
 

@@ -297,16 +297,16 @@ def test_a_renegotiation_that_a_server_begins(authority, pem, trusting):
             tls, wanted = conn._transport.core.sock, []
             take = tls._take_input
             tls._take_input = lambda: wanted.append(1) or take()
-            shake = tls._open_records
+            take_records = tls._records.take
 
             def opened():
                 try:
-                    return shake()
+                    return take_records()
                 finally:  # in the very middle of it, too
                     if not tls.tls.version:
                         conn.write(b"meanwhile\n")
 
-            tls._open_records = opened
+            tls._records.take = opened
             for number in range(3):
                 process.stdin.write(b"R\n")
                 await asyncio.sleep(0.02)

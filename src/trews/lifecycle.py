@@ -485,8 +485,8 @@ class Lifecycle(Output):
         if sock is not None:
             try:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            except OSError:
-                pass  # gone already
+            except (OSError, ValueError):
+                pass  # gone already; ValueError is uvloop's way to say so
         self._transport.abort()
         if isinstance(reason, Aborted):  # otherwise its code learns of it, and has close_timeout
             self._is_aborted = True

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trews")
 
+SHORTEST = 0.01  # seconds between two signs of life, whatever is asked for
 MAX_STATUS = 1000  # characters; a datagram must not be refused for its size
 
 
@@ -90,7 +91,7 @@ def watchdog_interval(environment: Mapping[str, str]) -> float | None:
         return None  # meant for a process that has started this one
     if not (period.isascii() and period.isdigit() and len(period) <= 18) or int(period) == 0:
         return None
-    return int(period) / 2_000_000
+    return max(int(period) / 2_000_000, SHORTEST)
 
 
 def plain(status: str) -> str:

@@ -235,6 +235,20 @@ async def test_a_side_that_takes_nothing_is_given_up():
 
 
 @virtually
+async def test_who_has_left_and_a_target_that_waits_for_ever_do_not_keep_each_other():
+    """A client that is gone looks like one that has said all that it has to say."""
+    async with Joined().open("memory:{}") as joined:
+        joined.client.close_write()
+        a, b = joined.relayed[0]
+        begin = asyncio.get_running_loop().time()
+        await asyncio.sleep(STALLED - 1)
+        joined.peer.write(b"still here")
+        assert await joined.client.read() == b"still here"
+        await asyncio.gather(a.wait_closed(), b.wait_closed())
+        assert 2 * STALLED - 1 <= asyncio.get_running_loop().time() - begin <= 3 * STALLED + 60
+
+
+@virtually
 async def test_without_half_close_the_end_of_a_side_is_the_end_of_both():
     async with Joined().open("memory:{}") as joined:
         joined.relayed[0][0].half_close = False

@@ -143,6 +143,7 @@ ENVIRONMENTS = [
     ({"LISTEN_FDS": "x\n"}, "LISTEN_FDS must be a number above 0, not 'x\\n'"),
     ({"LISTEN_FDS": "9" * 5000, "LISTEN_FDNAMES": None}, "LISTEN_FDS must be a number above 0, not '999"),
     ({"LISTEN_FDS": "2", "LISTEN_FDNAMES": None}, "LISTEN_FDS is 2, but descriptor 201: "),
+    ({"LISTEN_FDS": "999999999", "LISTEN_FDNAMES": None}, "LISTEN_FDS is 999999999, but descriptor 201: "),
     ({"LISTEN_FDNAMES": "a:b"}, "LISTEN_FDNAMES has 2 names for 1 sockets: 'a:b'"),
     ({}, "no socket of that name was passed; there are 'web' (number 0)"),
 ]

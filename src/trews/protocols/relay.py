@@ -9,8 +9,8 @@ import asyncio
 
 import trews
 
-# Seconds without a byte taken by a side for which some wait. A person may pause a download for a while; a side that
-# takes nothing for so long has left.
+# Seconds without a byte taken by a side for which some wait, or without one either way when one side has ended. A person
+# may pause a download for a while; a side that does nothing for so long has left.
 STALLED = 600.0
 
 
@@ -33,7 +33,8 @@ async def relay(a: trews.Connection, b: trews.Connection) -> None:
         connection.write_timeout = connection.close_timeout = STALLED
     ways = [asyncio.create_task(_carry(a, b)), asyncio.create_task(_carry(b, a))]
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await _while_it_goes_on(ways, (a, b))
         is_half_done = any(way.done() and not way.exception() for way in ways)
         for connection in (a, b):
             if is_half_done:
@@ -54,6 +55,17 @@ async def relay(a: trews.Connection, b: trews.Connection) -> None:
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def _while_it_goes_on(ways: list[asyncio.Task[None]], connections: tuple[trews.Connection, ...]) -> None:
+    """One way has ended: wait for the other, as long as something moves. Who has left for good looks like one who
+    has only said all, so without this a target that waits for ever would keep both."""
+    moved = -1
+    while not all(way.done() for way in ways) and not any(way.done() and way.exception() for way in ways):
+        before, moved = moved, sum(connection.bytes_in + connection.bytes_out for connection in connections)
+        if moved == before:
+            return
+        await asyncio.wait(ways, timeout=STALLED, return_when=asyncio.FIRST_EXCEPTION)
 
 
 async def _carry(source: trews.Connection, sink: trews.Connection) -> None:

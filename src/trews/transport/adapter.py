@@ -1,8 +1,14 @@
-"""Another loop's transport with the face of a socket, so that `TLSSocket` can stand on it."""
+"""Another loop's transport with the face of a socket, so that `TLSSocket` can stand on it.
+
+What the transport tells is passed on in the next turn, never from inside of it: uvloop reads on and on in one turn as
+long as there is something, and asyncio's transport is in the middle of its own work when it says that it can write.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +47,9 @@ class TransportSocket(asyncio.Protocol):
         self._is_kicked = False
         self._is_closed = False
         self._resets = False  # close() drops what waits
+        self._is_shut = False  # no more sending
+        self._is_lost = False  # the transport is of no use any more
+        self._abort_timer: asyncio.TimerHandle | None = None
 
     def take(self, transport: Any) -> None:
         """Stand on a transport that has another protocol now."""
@@ -64,11 +73,11 @@ class TransportSocket(asyncio.Protocol):
         if len(self._inbound) > HIGH and self._is_reading:
             self._is_reading = False
             self._transport.pause_reading()
-        self._tell(READ)
+        self._kick()
 
     def eof_received(self) -> bool:
         self._is_eof = True
-        self._tell(READ)
+        self._kick()
         return True
 
     def pause_writing(self) -> None:
@@ -76,20 +85,17 @@ class TransportSocket(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_full = False
-        self._tell(WRITE)
+        self._kick()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if isinstance(exc, OSError):
             self._loss = exc
         elif not self._is_eof:
             self._loss = ConnectionAbortedError("the transport was closed under the connection")
-        self._is_eof = True
-        self._tell(READ | WRITE | FAILED)
-
-    def _tell(self, ready: int) -> None:
-        if self._watcher is not None and self._mask & ready:
-            self._watcher.on_event(ready)
-            self._kick()  # level-triggered: it may not have taken all
+        self._is_eof = self._is_lost = True
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        self._kick()
 
     # -- the socket
 
@@ -112,7 +118,7 @@ class TransportSocket(asyncio.Protocol):
     def setsockopt(self, *args: Any) -> None:
         self._resets = self._resets or args[1] == socket.SO_LINGER
         sock = self._transport.get_extra_info("socket")
-        if sock is not None:
+        if sock is not None and not self._is_lost:
             sock.setsockopt(*args)
 
     def recv(self, size: int) -> bytes:
@@ -131,6 +137,8 @@ class TransportSocket(asyncio.Protocol):
         """Write all or nothing; while the transport has something left, it is to be given here again."""
         if self._loss is not None:
             raise self._loss
+        if self._is_shut or self._is_lost or self._transport.is_closing():
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         if self._is_full:
             raise BlockingIOError
         if self._owed:
@@ -143,7 +151,8 @@ class TransportSocket(asyncio.Protocol):
         return len(data)
 
     def shutdown(self, how: int) -> None:
-        if self._transport.can_write_eof():
+        self._is_shut = True
+        if not self._is_lost and self._transport.can_write_eof():
             self._transport.write_eof()
 
     def close(self) -> None:
@@ -152,11 +161,11 @@ class TransportSocket(asyncio.Protocol):
         self._is_closed = True
         self._watcher = None
         transport = self._transport
-        if self._loop.is_closed():
+        if self._is_lost or self._loop.is_closed():
             return  # it is found as garbage, and so is the transport
         if transport.get_write_buffer_size() and not self._resets:
             transport.close()
-            self._loop.call_later(CLOSE_TIMEOUT, transport.abort)
+            self._abort_timer = self._loop.call_later(CLOSE_TIMEOUT, transport.abort)
         else:
             transport.abort()
 
@@ -192,4 +201,7 @@ class TransportSocket(asyncio.Protocol):
 
     def _kicked(self) -> None:
         self._is_kicked = False
-        self._tell(self._ready())
+        ready = self._mask & self._ready()
+        if self._watcher is not None and ready:
+            self._watcher.on_event(ready if self._loss is None else ready | FAILED)
+            self._kick()  # level-triggered: it may not have taken all

@@ -96,14 +96,14 @@ def _take() -> None:
         )
     if not (count.isascii() and count.isdigit() and count.strip("0")) or len(count) > 9:
         raise ValueError(f"LISTEN_FDS must be a number above 0, not {count!r}")
-    called = names.split(":") if names else [UNNAMED] * int(count)
-    if len(called) != int(count):
-        raise ValueError(f"LISTEN_FDNAMES has {len(called)} names for {count} sockets: {names!r}")
+    if names and names.count(":") + 1 != int(count):
+        raise ValueError(f"LISTEN_FDNAMES has {names.count(':') + 1} names for {count} sockets: {names!r}")
     for fd in range(FIRST, FIRST + int(count)):
         try:
             os.set_inheritable(fd, False)
         except OSError as exc:
             raise ValueError(f"LISTEN_FDS is {count}, but descriptor {fd}: {sentence(exc)}") from None
+    called = names.split(":") if names else [UNNAMED] * int(count)  # now, as so many are really there
     _all.extend(Passed(FIRST + index, name) for index, name in enumerate(called))
     for variable in _VARIABLES:
         os.environ.pop(variable, None)

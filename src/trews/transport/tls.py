@@ -25,6 +25,7 @@ from trews.errors import TLSError
 from trews.poller import FAILED, READ, WRITE
 from trews.timers import wheel_of
 from trews.transport.certificates import explain, plain_name
+from trews.transport.records import RECORD, Records
 from trews.transport.tls_facts import TLS
 
 if TYPE_CHECKING:
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
     from trews.poller import Poller, Watcher
 
 HANDSHAKE_TIMEOUT = 10.0  # seconds
-RECORD = 16 * 1024  # bytes in one record at most (RFC 8446, 5.1)
 RECV_MIN, RECV_MAX = 2 * RECORD, 16 * RECORD  # of what is below, at once
 CHUNK_MAX = 4 * RECORD  # sealed at once: more each time that all is taken, one record after it was not
 SEND_MAX = 16 * RECORD  # then the others get their turn
-LEAVE_TIMEOUT = 2.0  # seconds for a goodbye that has found no room
+LEAVE_TIMEOUT = 2.0  # seconds for a goodbye that has found no room, and for an alert to be taken
 CONTROL_MAX = 256 * 1024  # answers to what a peer asks for on the level of TLS, and does not read
 
 SHAKING, OPEN, BROKEN, LEAVING, CLOSED = range(5)
@@ -98,8 +98,7 @@ class TLSSocket:
         self._unsent: bytes | memoryview = unsent  # what the socket below has not taken yet
         self._unsent_max = CONTROL_MAX + len(unsent)
         self._owed = 0  # bytes of the caller in it, that are sent when it is empty
-        self._has_more = False  # records may be waiting in memory, which no poller tells
-        self._is_cut = False  # the socket below has ended
+        self._records = Records(self._session, self._incoming, self._broken)
         self._rest: TLSError | bytes | None = None  # what comes after all that was received: an error or the end
         self._wants_input = False  # to be able to send
         self._stuck = b""  # what could not be sealed without it
@@ -166,10 +165,10 @@ class TLSSocket:
         self._push_control()
         self._state = OPEN
         self._wheel.disarm(self)
-        self._has_more = self._incoming.pending > 0
+        self._records.has_more = self._incoming.pending > 0
         self._gone = _nothing
         self._poll()
-        if self._has_more and self._mask & READ:
+        if self._records.has_more and self._mask & READ:
             self._kick()
         self._report(None)
 
@@ -193,8 +192,8 @@ class TLSSocket:
         """Send the alert, if there is one. A server waits for the peer's end, as a reset would take the alert away."""
         self._state = BROKEN
         self._rest = error
-        self._is_shut = True
         self._push_control()
+        self._is_shut = True
         if not self._unsent:
             self._shut_below()
         self._report(error)
@@ -202,6 +201,8 @@ class TLSSocket:
             self._kick()
         elif self._state == BROKEN:
             if self._server_side and not self._incoming.eof:
+                self._due = min(self._due, self._loop.time() + LEAVE_TIMEOUT)
+                self._wheel.arm(self, self._due)
                 self._poll()
             else:
                 self.close()
@@ -252,50 +253,16 @@ class TLSSocket:
         self._sock.setsockopt(*args)
 
     def recv(self, size: int) -> bytes:
-        """What has come, in clear: all records of one recv below, whatever `size` says, so that none waits here."""
+        """What has come, in clear: all records of one recv below, whatever `size` says, or so many as a turn allows."""
         if self._rest is not None:
             return self._ended(self._rest)
         if self._state != OPEN:
             raise BlockingIOError
-        if not self._has_more:
+        if not self._records.has_more:
             self._receive()
-        self._has_more = False
-        return self._open_records()
-
-    def _receive(self) -> None:
-        room = self._room
-        data = self._recv(room)
-        count = len(data)
-        if not count:
-            # OpenSSL is not told: it would take this for a goodbye if OP_IGNORE_UNEXPECTED_EOF is set.
-            self._is_cut = True
-            return
-        self._incoming.write(data)
-        if count == room and room < RECV_MAX:
-            self._room = room * 2
-        elif count < room >> 2 and room > RECV_MIN:
-            self._room = room >> 1
-
-    def _open_records(self) -> bytes:
-        session, incoming = self._session, self._incoming
-        pieces: list[bytes] = []
-        try:
-            while True:
-                piece = session.read(RECORD)
-                if not piece:
-                    self._rest = b""
-                    break
-                pieces.append(piece)
-                if not incoming.pending and not session.pending():
-                    break
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:  # the end, after we have said ours
-            self._rest = b""
-        except ssl.SSLError as exc:
-            self._rest = self._broken(exc)
-        if self._is_cut and self._rest is None:
-            self._rest = TLSError("the peer, or somebody between, cut the stream short: it ended without TLS' goodbye")
+        pieces = self._records.take()
+        if self._rest is None:
+            self._rest = self._records.rest
         if self._outgoing.pending:
             self._push_control()
         if pieces:
@@ -303,6 +270,19 @@ class TLSSocket:
         if self._rest is None:
             raise BlockingIOError
         return self._ended(self._rest)
+
+    def _receive(self) -> None:
+        room = self._room
+        data = self._recv(room)
+        count = len(data)
+        if not count:
+            self._records.cut()
+            return
+        self._records.feed(data)
+        if count == room and room < RECV_MAX:
+            self._room = room * 2
+        elif count < room >> 2 and room > RECV_MIN:
+            self._room = room >> 1
 
     def _broken(self, exc: ssl.SSLError) -> TLSError:
         error = TLSError(explain(exc, server_side=self._server_side, host=self._server_name))
@@ -388,7 +368,6 @@ class TLSSocket:
         if self._state == SHAKING:
             self._fail(TLSError("the connection was closed in the TLS handshake"))
             return
-        self._is_shut = True
         # It would look for the peer's goodbye, and throw away the data that it finds.
         waiting = self._incoming.read()
         try:
@@ -397,6 +376,7 @@ class TLSSocket:
             pass  # WantRead: the peer has not said its own
         self._incoming.write(waiting)
         self._push_control()
+        self._is_shut = True
         if not self._unsent:
             self._shut_below()
 
@@ -437,7 +417,7 @@ class TLSSocket:
     def _push_control(self) -> None:
         """Hand what TLS itself has to say to the socket below."""
         data = self._outgoing.read()
-        if data:
+        if data and not self._is_shut:  # nothing may follow our goodbye
             self._unsent = b"".join((self._unsent, data)) if self._unsent else data
         if len(self._unsent) > self._unsent_max and self._rest is None and self._state == OPEN:
             self._rest = TLSError("the peer asks for more on the level of TLS than it reads")
@@ -479,7 +459,7 @@ class TLSSocket:
         self._watcher = watcher
         self._mask = mask
         if self._state == OPEN or self._rest is not None:
-            if mask & READ and (self._has_more or self._rest is not None):
+            if mask & READ and (self._records.has_more or self._rest is not None):
                 self._kick()
             self._poll()
 
@@ -510,8 +490,8 @@ class TLSSocket:
             self._receive()
         except OSError:
             return WRITE
-        self._has_more = True
-        if self._incoming.pending > CONTROL_MAX:
+        self._records.has_more = True
+        if self._records.load() > CONTROL_MAX:
             self._rest = TLSError("the peer sends much in a renegotiation, and does not end it")
         return WRITE
 
@@ -522,6 +502,8 @@ class TLSSocket:
         # What came in one piece with the peer's goodbye was given first.
         if self._rest is not None and self._mask & READ and self._watcher is not None:
             self._watcher.on_event(READ)
+        elif self._records.has_more and self._mask & READ:
+            self._kick()
 
     def _kick(self) -> None:
         """Tell in the next turn what no poller will tell."""
