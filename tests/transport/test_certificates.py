@@ -190,7 +190,7 @@ def test_without_a_way_to_read_names_one_certificate_is_served_and_two_are_refus
 # -- dates
 
 
-@pytest.mark.parametrize(("age", "words"), [(9, "has expired on 20"), (-9, "is not valid before 20")])
+@pytest.mark.parametrize(("age", "words"), [(9, "expired on 20"), (-9, "is not valid before 20")])
 def test_a_certificate_out_of_its_time_is_served_with_a_warning(authority, caplog, age, words):
     path = authority.issue("date.pem", "localhost", age=age, days=3)
     context = server(f"cert={path}").context

@@ -72,6 +72,17 @@ def test_the_systems_store_is_the_one_of_openssl(authority, serving, monkeypatch
     assert shake(serving, context, name).worked
 
 
+def test_a_store_that_is_not_there_is_told_to_the_log(authority, serving, monkeypatch, tmp_path, caplog):
+    missing = tmp_path / "nope.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(missing))
+    assert not shake(serving, *client("mail.example", "alpn=a")).worked
+    assert [record.getMessage() for record in caplog.records] == [
+        f"SSL_CERT_FILE={missing}: no such file, so the authorities in it are not trusted"
+    ]
+    client("mail.example", f"ca={authority.path}&alpn=b")
+    assert len(caplog.records) == 1
+
+
 def test_a_changed_store_of_the_system_is_taken_up(authority, serving, monkeypatch, tmp_path):
     store = tmp_path / "store.pem"
     monkeypatch.setenv("SSL_CERT_FILE", str(store))

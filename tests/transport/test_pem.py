@@ -102,6 +102,14 @@ def test_what_is_something_else_is_said(good, tmp_path):
     assert refusal(cert) == f"there is no private key in cert={cert}: name its file with key="
 
 
+@pytest.mark.parametrize("option", ["ca", "client_ca"])
+def test_a_key_in_place_of_an_authority(good, option):
+    with pytest.raises(PemError) as caught:
+        load_authorities(server(), File.of(option, str(good[1])))
+    expected = f"there is no PEM certificate in {option}={good[1]}, but a private key; name the authority's certificate"
+    assert str(caught.value) == expected
+
+
 def test_a_key_of_another_certificate(authority, good):
     _, key = authority.issue_pair("other", "localhost")
     expected = f"the key in key={key} does not belong to the first certificate in cert={good[0]}"
@@ -196,7 +204,7 @@ def test_the_common_name_counts_where_there_is_no_other(tmp_path):
 
 @pytest.mark.parametrize(
     ("not_before", "not_after", "trouble"),
-    [(-2, 2, ""), (-9, -2, "has expired on "), (2, 9, "is not valid before ")],
+    [(-2, 2, ""), (-9, -2, "expired on "), (2, 9, "is not valid before ")],
 )
 def test_why_clients_will_refuse_it(not_before, not_after, trouble):
     now = time.time()

@@ -6,9 +6,12 @@ import ssl
 import subprocess
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.conftest import absent
-from tests.handshakes import Authority, shake
+from tests.handshakes import DAY, NOW, Authority, shake
 from trews.transport.tls_errors import _REASONS, _REFUSED, explain
 
 
@@ -44,8 +47,8 @@ def told(done):
 def test_an_authority_that_the_client_does_not_know(pem, stranger):
     client, server = told(shake(serving(pem), stranger.trusting()))
     assert client == (
-        "the certificate of mail is signed by an authority that is not trusted here: name a private one with ca=FILE "
-        "(or mail does not send its whole chain)"
+        "the certificate of mail is signed by an authority that is not trusted here: trust a private one with ca=FILE, or in "
+        "an SSLContext of your own (or mail does not send its whole chain)"
     )
     assert "the client does not trust this server's certificate" in server
 
@@ -68,6 +71,7 @@ def test_a_certificate_out_of_its_time(authority, age, client_says, server_says)
 def test_a_certificate_for_other_names(authority, pem, name):
     client, server = told(shake(serving(pem), authority.trusting(), name))
     assert client.startswith("the certificate of mail is for other names: ")
+    assert "openssl s_client" in client
     assert "server_name=NAME" in client
     assert "the client refuses this server's certificate" in server
 
@@ -85,8 +89,26 @@ def test_a_certificate_that_signed_itself(authority, tmp_path):
     context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
     client, _ = told(shake(context, authority.trusting()))
     assert client == (
-        "mail has signed its certificate itself: if you know that it is the right one, trust it with ca=FILE"
+        "mail has signed its certificate itself: if you know that it is the right one, trust it with ca=FILE, or in an "
+        "SSLContext of your own"
     )
+
+
+def test_a_certificate_without_the_identifier_of_its_authoritys_key(authority, tmp_path):
+    ca = x509.load_pem_x509_certificate(authority.ca.cert_pem.bytes())
+    ca_key = serialization.load_pem_private_key(authority.ca.private_key_pem.bytes(), None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    made = x509.CertificateBuilder(ca.subject, x509.Name([]), key.public_key(), 7, NOW - DAY, NOW + DAY)
+    cert = made.add_extension(names, critical=True).sign(ca_key, hashes.SHA256())
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    pem, path = serialization.Encoding.PEM, tmp_path / "both.pem"
+    path.write_bytes(cert.public_bytes(pem) + key.private_bytes(pem, *plain))
+    context = authority.trusting()
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    client, _ = told(shake(serving(path), context))
+    assert client.startswith("the certificate of mail does not say which key has signed it (Missing Authority Key")
+    assert "authorityKeyIdentifier = keyid" in client
 
 
 # (what the client shows, what both say)
@@ -216,6 +238,20 @@ def test_what_was_changed_on_the_way(authority, pem):
         "what came from the client is not right TLS: it is broken, or somebody has changed it on the way"
     )
     assert by_client == "what was sent did not reach mail unchanged"
+
+
+@pytest.mark.parametrize("answer", [lambda hello: hello, lambda _: b"\x16\x03\x01\x00\x05aaaaaaa"], ids=["echo", "junk"])
+def test_what_is_no_answer_of_tls_may_be_no_tls_at_all(authority, answer):
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = authority.trusting().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    incoming.write(answer(outgoing.read()))
+    with pytest.raises(ssl.SSLError) as caught:
+        tls.do_handshake()
+    assert explain(caught.value, server_side=False, host="mail") == (
+        "what came from mail is not right TLS: mail does not speak TLS on this port, or somebody has changed it on the way"
+    )
 
 
 @pytest.mark.parametrize("is_server", [True, False])

@@ -219,6 +219,10 @@ def _cached(material: _Material) -> ssl.SSLContext:
     elif material.authorities:
         load_authorities(context, material.authorities)
     else:
+        # OpenSSL says nothing of a file that is not there, and then trusts nobody, or others.
+        named = os.environ.get("SSL_CERT_FILE")
+        if named and not os.path.exists(named):
+            logger.warning("SSL_CERT_FILE=%s: no such file, so the authorities in it are not trusted", named)
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     for pair in material.pairs:
         load_pair(context, pair)

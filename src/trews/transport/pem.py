@@ -73,7 +73,7 @@ class Identity:
         """Why clients will refuse it today, `""` if there is no reason."""
         now = time.time()
         if self.not_after < now:
-            return f"has expired on {_day(self.not_after)}"
+            return f"expired on {_day(self.not_after)}"
         return f"is not valid before {_day(self.not_before)}" if now < self.not_before else ""
 
 
@@ -181,7 +181,8 @@ def _expect_certificate(file: File) -> None:
         return
     hint = ""
     if _KEY.search(data):
-        hint = ", but a private key: have cert= and key= changed places?"
+        hint = ", but a private key"
+        hint += ": have cert= and key= changed places?" if file.option == "cert" else "; name the authority's certificate"
     elif data.startswith(b"\x30"):
         hint = f": if it is one in DER, write it anew with `openssl x509 -inform DER -in {file.name} -out NEW.pem`"
     raise PemError(f"there is no PEM certificate in {file}{hint}")

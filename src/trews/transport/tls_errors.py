@@ -13,21 +13,29 @@ _Both = tuple[str, str]
 # By X509_V_ERR_…, of openssl/x509_vfy.h. In a server it is about the client's certificate.
 _UNKNOWN: _Both = (
     "the client's certificate is not signed by an authority in client_ca=",
-    "the certificate of {host} is signed by an authority that is not trusted here: name a private one with ca=FILE "
-    "(or {host} does not send its whole chain)",
+    "the certificate of {host} is signed by an authority that is not trusted here: trust a private one with ca=FILE, "
+    "or in an SSLContext of your own (or {host} does not send its whole chain)",
 )
 _SELF_SIGNED: _Both = (
     "the client's certificate is signed by itself, and not by an authority in client_ca=",
-    "{host} has signed its certificate itself: if you know that it is the right one, trust it with ca=FILE",
+    "{host} has signed its certificate itself: if you know that it is the right one, trust it with ca=FILE, "
+    "or in an SSLContext of your own",
 )
 _WRONG_NAME: _Both = (
     "the client's certificate is for another name",
-    "the certificate of {host} is for other names: connect to one of those, or say with server_name=NAME which one it "
-    "must have",
+    "the certificate of {host} is for other names: connect to one of those (`openssl s_client -connect HOST:PORT` "
+    "shows them), or say with server_name=NAME which one it must have",
 )
 _TOO_WEAK: _Both = (
     "the client's certificate has a key that is too short, or a signature that is outdated",
     "the certificate of {host} has a key that is too short, or a signature that is outdated: it must be replaced there",
+)
+# RFC 5280 §4.2.1.1. Recipes that are older than OpenSSL 3 leave it out.
+_NO_KEY_IDENTIFIER: _Both = (
+    "the client's certificate does not say which key has signed it: it must be signed anew, with the extension "
+    "authorityKeyIdentifier = keyid",
+    "the certificate of {host} does not say which key has signed it (Missing Authority Key Identifier): it must be "
+    "signed anew with `openssl x509 -req … -extfile FILE`, and in that file authorityKeyIdentifier = keyid",
 )
 _REFUSED = {
     9: (
@@ -52,6 +60,7 @@ _REFUSED = {
     66: _TOO_WEAK,
     67: _TOO_WEAK,
     68: _TOO_WEAK,
+    85: _NO_KEY_IDENTIFIER,
 }
 
 _NOT_TLS: _Both = (
@@ -65,6 +74,12 @@ _NO_VERSION: _Both = (
 _GARBLED: _Both = (
     "what came from the client is not right TLS: it is broken, or somebody has changed it on the way",
     "what came from {host} is not right TLS: it is broken, or somebody has changed it on the way",
+)
+# What OpenSSL says of most that begins like a record and is none: an echo of what we sent, too.
+_HARDLY_TLS: _Both = (
+    _GARBLED[0],
+    "what came from {host} is not right TLS: {host} does not speak TLS on this port, or somebody has changed it on the "
+    "way",
 )
 _DISTRUST: _Both = (
     "the client does not trust this server's certificate: it must know the authority, and cert= must hold the chain",
@@ -102,7 +117,8 @@ _REASONS = {
         "{host} shows no certificate",
     ),
     "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": _GARBLED,
-    "UNEXPECTED_MESSAGE": _GARBLED,
+    "UNEXPECTED_MESSAGE": _HARDLY_TLS,
+    "EXCESSIVE_MESSAGE_SIZE": _HARDLY_TLS,
     "BAD_EXTENSION": _GARBLED,
     "LENGTH_MISMATCH": _GARBLED,
     "CALLBACK_FAILED": (
@@ -121,7 +137,7 @@ _REASONS = {
     ),
     "ALERT_CERTIFICATE_REQUIRED": (
         "the client says that it needs a certificate",
-        "{host} requires a certificate from clients: give one with cert=FILE&key=FILE",
+        "{host} requires a certificate from clients: give one with cert=FILE&key=FILE, or in an SSLContext of your own",
     ),
     "ALERT_HANDSHAKE_FAILURE": (
         "the client found no version, cipher or certificate that it accepts",
