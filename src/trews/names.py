@@ -110,3 +110,13 @@ def takes(function: Callable[..., Any], count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def is_slip(name: str, right: str) -> bool:
+    """Whether `name` is `right` with one letter missing, doubled, or two neighbours swapped."""
+    for i in range(len(right)):
+        if name in (right[:i] + right[i + 1 :], right[:i] + right[i] + right[i:]):
+            return True
+        if name == right[:i] + right[i : i + 2][::-1] + right[i + 2 :] != right:
+            return True
+    return False

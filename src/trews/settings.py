@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from trews.errors import EndpointError
 from trews.framing import framer_for
-from trews.names import check_arguments
+from trews.names import check_arguments, is_slip
 
 if TYPE_CHECKING:
     from trews.endpoint import Endpoint
@@ -244,16 +244,6 @@ def _check_setting_name(cls: type, name: str, settings: dict[str, Any]) -> None:
     for right in settings:
         if is_near(name, right):
             raise TypeError(f"{cls.__name__}.{name} is not a setting; did you mean {right}?")
-
-
-def is_slip(name: str, right: str) -> bool:
-    """Whether `name` is `right` with one letter missing, doubled, or two neighbours swapped."""
-    for i in range(len(right)):
-        if name in (right[:i] + right[i + 1 :], right[:i] + right[i] + right[i:]):
-            return True
-        if name == right[:i] + right[i : i + 2][::-1] + right[i + 2 :] != right:
-            return True
-    return False
 
 
 def is_near(name: str, right: str) -> bool:

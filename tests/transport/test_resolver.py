@@ -167,7 +167,7 @@ def test_look_up_may_be_overridden_and_its_answers_are_checked():
 
 
 @pytest.mark.parametrize("make", [trews.connect, trews.Client])
-def test_what_fails_in_look_up_is_a_reason_and_the_error_is_its_cause(make):
+def test_what_fails_in_look_up_is_a_reason_and_the_error_is_its_cause(make, caplog):
     class Failing(Resolver):
         async def look_up(self, host):
             raise KeyError("no such row")
@@ -184,6 +184,42 @@ def test_what_fails_in_look_up_is_a_reason_and_the_error_is_its_cause(make):
                     await asyncio.sleep(1)
 
     testing.run(main())
+    logged = [record for record in caplog.records if record.getMessage() == "Failing.look_up('db.example') failed"]
+    assert logged
+    assert all(isinstance(record.exc_info[1], KeyError) for record in logged)
+
+
+def test_a_look_up_that_is_not_async_says_so(caplog):
+    class Plain(Resolver):
+        def look_up(self, host):
+            return ["127.0.0.1"]
+
+    with pytest.raises(ResolveError, match=r"look_up is an async function, and this one returned \['127\.0\.0\.1'\]"):
+        resolved(Plain(), "db.example")
+    assert "Plain.look_up('db.example') failed" in caplog.text
+
+
+def test_a_refusal_of_look_up_is_no_bug_and_not_logged(caplog):
+    with pytest.raises(ResolveError):
+        resolved(Answering(), "db.example")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["lookup", "look_upp", "loko_up"])
+def test_a_slip_in_the_name_of_look_up_is_refused(name):
+    async def function(self, host):
+        return []
+
+    with pytest.raises(TypeError, match=rf"^Own\.{name} would never be called; did you mean look_up\?$"):
+        type("Own", (Resolver,), {name: function})
+
+
+def test_look_up_takes_one_host():
+    async def function(self):
+        return []
+
+    with pytest.raises(TypeError, match=r"^Own\.look_up is called as look_up\(self, host\)$"):
+        type("Own", (Resolver,), {"look_up": function})
 
 
 def test_a_subclass_may_forget_to_call_init():
@@ -219,6 +255,19 @@ async def test_the_timeout():
 
 
 # -- overrides
+
+
+@pytest.mark.parametrize("overrides", [["a"], "a", 5])
+def test_overrides_are_by_name(overrides):
+    with pytest.raises(TypeError, match=r"^overrides are addresses by name, such as \{'db\.example': '127\.0\.0\.1'\}, not"):
+        Resolver(overrides=overrides)
+
+
+def test_the_canonical_name_of_an_overridden_one_is_itself(monkeypatch):
+    asked = stub(monkeypatch, error=socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
+    resolver = Resolver(overrides={"db.example": "127.0.0.1"})
+    assert trews.run(resolver.canonical_name("DB.example")) == "DB.example"
+    assert asked == []
 
 
 @pytest.mark.parametrize("host", ["db.example", "DB.Example", "db.example."])

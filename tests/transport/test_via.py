@@ -79,14 +79,14 @@ def test_socks5_has_a_form_for_each_kind_of_address(host, address):
         (None, b"\4\x5a", r"^it does not speak SOCKS5"),
         (None, b"\5\2", r"^it does not speak SOCKS5"),  # a method that was not offered
         (b"u", b"\5\1", r"^it does not speak SOCKS5"),
-        (None, b"\5\xff", r"^it wants the user to be known, write socks5://user:password@host in via="),
-        (b"u", b"\5\xff", r"^it wants the user to be known, but of another kind"),
+        (None, b"\5\xff", r"^it wants a user and a password: write socks5://user:password@host in via="),
+        (b"u", b"\5\xff", r"^it does not take a user and a password"),
         (b"u", b"\5\2\1\1", r"^wrong user or password$"),
         (b"u", b"\5\2\5\0", r"^it does not speak SOCKS5"),
         (None, b"\5\0\5\1", r"^it failed without saying why"),
         (None, b"\5\0\5\2", r"^its rules do not allow this target"),
         (None, b"\5\0\5\3", r"^it cannot reach the network"),
-        (None, b"\5\0\5\4", r"^it cannot reach the target"),
+        (None, b"\5\0\5\4", r"^it cannot reach 192\.0\.2\.1:80$"),
         (None, b"\5\0\5\5", r"^the target refused the connection"),
         (None, b"\5\0\5\6", r"^it got no answer from the target"),
         (None, b"\5\0\5\7", r"^it does not do CONNECT"),
@@ -100,6 +100,11 @@ def test_socks5_has_a_form_for_each_kind_of_address(host, address):
 def test_socks5_refusals_and_gibberish_are_a_sentence_each(user, answer, why):
     with pytest.raises(Refused, match=why):
         play(socks5("192.0.2.1", 80, user, b"p"), answer)
+
+
+def test_a_name_that_the_proxy_cannot_look_up_or_reach_is_named():
+    with pytest.raises(Refused, match=r"^it cannot look up or reach db\.example:80$"):
+        play(socks5("db.example", 80, None, b""), b"\5\0\5\4")
 
 
 OK = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -140,15 +145,16 @@ def test_connect_brackets_ipv6_and_encodes_the_password():
 @pytest.mark.parametrize(
     ("status", "user", "why"),
     [
-        (407, None, r"^it wants a user and a password, write http://user:password@host in via= \(407\)$"),
+        (407, None, r"^it wants a user and a password: write http://user:password@host in via= \(407\)$"),
         (407, b"u", r"^wrong user or password \(407\)$"),
         (403, None, r"^its rules do not allow this target \(403\)$"),
         (405, None, r"^it does not do CONNECT \(405\)$"),
         (400, None, r"^it does not do CONNECT \(400\)$"),
         (501, None, r"^it does not do CONNECT \(501\)$"),
-        (502, None, r"^it cannot connect to the target \(502\)$"),
-        (503, None, r"^it cannot connect to the target \(503\)$"),
-        (504, None, r"^it cannot connect to the target \(504\)$"),
+        (502, None, r"^it cannot look up or reach h:1 \(502\)$"),
+        (503, None, r"^it cannot look up or reach h:1 \(503\)$"),
+        (504, None, r"^it cannot look up or reach h:1 \(504\)$"),
+        (500, None, r"^it failed \(500\); perhaps it cannot look up or reach h:1$"),
         (302, None, r"^it answered with the status 302$"),
         (599, None, r"^it answered with the status 599$"),
     ],

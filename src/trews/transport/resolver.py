@@ -7,6 +7,8 @@ Not here: a DNS client. Addresses are text, `127.0.0.1`, `::1`, `fe80::1%eth0`; 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import logging
 import re
 import socket
 from functools import partial
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from trews.addresses import from_name, is_address, literal, unknown
 from trews.endpoint import Endpoint
 from trews.errors import EndpointError, ResolveError, TimedOut, sentence
+from trews.names import check_arguments, is_slip
 from trews.transport.lookups import lookups
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     T = TypeVar("T")
+
+logger = logging.getLogger("trews")
 
 TIMEOUT = 30.0  # seconds
 MAX_ADDRESSES = 32  # of one name that are used
@@ -44,6 +49,7 @@ class Resolver:
             may have a cache, and knows for how long an answer is good). Failures are not kept.
 
     Raises:
+        TypeError: `overrides` is no mapping.
         ValueError: a name or an address that is none, a negative time.
     """
 
@@ -52,11 +58,20 @@ class Resolver:
     _cache_seconds = 0.0
     _cache: dict[str, tuple[float, list[str]]]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, value in vars(cls).items():
+            if callable(value) and is_slip(name, "look_up"):
+                raise TypeError(f"{cls.__name__}.{name} would never be called; did you mean look_up?")
+        check_arguments(cls, {"look_up": "host"})
+
     def __init__(
         self, *, overrides: Mapping[str, str | Sequence[str]] | None = None, cache_seconds: float = 0.0
     ) -> None:
         if not cache_seconds >= 0:  # nor NaN
             raise ValueError(f"cache_seconds is a time in seconds, 0 for no cache, not {cache_seconds!r}")
+        if overrides is not None and not hasattr(overrides, "items"):
+            raise TypeError(f"overrides are addresses by name, such as {{'db.example': '127.0.0.1'}}, not {overrides!r}")
         self._cache_seconds = cache_seconds
         self._cache = {}
         self._overrides = dict(_override(name, addresses) for name, addresses in (overrides or {}).items())
@@ -82,11 +97,15 @@ class Resolver:
         if known is not None:
             return known
         try:
-            found = await _within(timeout, f"the host {host!r} was not looked up", self.look_up(name))
+            asked = self.look_up(name)
+            if not inspect.isawaitable(asked):
+                raise TypeError(f"look_up is an async function, and this one returned {asked!r}")
+            found = await _within(timeout, f"the host {host!r} was not looked up", asked)
             addresses = _listed(found)[:MAX_ADDRESSES]
         except OSError:
             raise
-        except Exception as exc:  # of a look_up that is not ours
+        except Exception as exc:  # of a look_up that is not ours: a bug, of which a client that tries again says little
+            logger.error("%s.look_up(%r) failed", type(self).__name__, name, exc_info=exc)
             raise ResolveError(f"the host {host!r} could not be looked up: {exc!r}") from exc
         for address in addresses:
             if not is_address(address):
@@ -106,7 +125,7 @@ class Resolver:
             Addresses as text, the best first.
 
         Raises:
-            ResolveError: it has none.
+            ResolveError: it has none. (Any other error but an OSError counts as one, and is logged as a bug.)
         """
         try:
             found = await _addresses(host, None)
@@ -117,12 +136,14 @@ class Resolver:
         return [from_name(entry[4])[0] for entry in found]
 
     async def canonical_name(self, host: str, timeout: float | None = TIMEOUT) -> str:
-        """The name for which `host` is another one (CNAME), or itself.
+        """The name for which `host` is another one (CNAME), or itself; of an overridden name, itself.
 
         Raises:
             ResolveError, TimedOut, EndpointError: as `resolve`.
         """
         name = _ascii(_checked(host))
+        if _key(name) in self._overrides:
+            return name
         try:
             asked = _addresses(name, None, socket.AI_CANONNAME)
             found = await _within(timeout, f"the host {host!r} was not looked up", asked)

@@ -251,7 +251,7 @@ _REPLIES = {  # RFC 1928 §6
     1: "it failed without saying why",
     2: "its rules do not allow this target",
     3: "it cannot reach the network of the target",
-    4: "it cannot reach the target",
+    4: "it cannot {reach}",
     5: "the target refused the connection",
     6: "it got no answer from the target",
     7: "it does not do CONNECT",
@@ -266,8 +266,9 @@ def socks5(host: str, port: int, user: bytes | None, password: bytes) -> Dialogu
     if answer[0] != 5:
         raise _gibberish("SOCKS5", answer)
     if answer[1] == 0xFF:
-        missing = "write socks5://user:password@host in via=" if user is None else "but of another kind"
-        raise Refused(f"it wants the user to be known, {missing}")
+        if user is not None:
+            raise Refused("it does not take a user and a password, and wants another way to log in")
+        raise Refused("it wants a user and a password: write socks5://user:password@host in via=")
     if answer[1] not in methods:
         raise _gibberish("SOCKS5", answer)
     if answer[1] == 2 and user is not None:
@@ -281,7 +282,8 @@ def socks5(host: str, port: int, user: bytes | None, password: bytes) -> Dialogu
     if answer[0] != 5:
         raise _gibberish("SOCKS5", answer)
     if answer[1]:  # what else such an answer has is not waited for: some send no more
-        raise Refused(_REPLIES.get(answer[1], f"it failed with the unknown code {answer[1]}"), is_about_target=True)
+        why = _REPLIES.get(answer[1], f"it failed with the unknown code {answer[1]}")
+        raise Refused(why.format(reach=_reach(host, port)), is_about_target=True)
     answer = yield b"", 2
     length = {1: 4, 3: None, 4: 16}.get(answer[1], 0)
     if answer[0] or length == 0:
@@ -289,6 +291,11 @@ def socks5(host: str, port: int, user: bytes | None, password: bytes) -> Dialogu
     if length is None:
         length = (yield b"", 1)[0]
     yield b"", length + 2  # the address it has connected from, which tells nothing
+
+
+def _reach(host: str, port: int) -> str:
+    """What a proxy could not do; it does not say which part of it."""
+    return f"{'reach' if is_address(host) else 'look up or reach'} {shown((host, port))}"
 
 
 def _socks_address(host: str) -> bytes:
@@ -317,7 +324,7 @@ def connect(host: str, port: int, user: bytes | None, password: bytes) -> Dialog
             raise _gibberish("HTTP", head)
         status = int(match[1])
     if status >= 300:
-        raise Refused(_why(status, user is not None))
+        raise Refused(_why(status, user is not None, _reach(host, port)))
 
 
 def _head(send: bytes, room: int) -> Generator[tuple[bytes, int], bytes, bytes]:
@@ -340,18 +347,20 @@ def _head(send: bytes, room: int) -> Generator[tuple[bytes, int], bytes, bytes]:
     return head
 
 
-def _why(status: int, has_password: bool) -> str:
+def _why(status: int, has_password: bool, reach: str) -> str:
     match status:
         case 407 if has_password:
             return "wrong user or password (407)"
         case 407:
-            return "it wants a user and a password, write http://user:password@host in via= (407)"
+            return "it wants a user and a password: write http://user:password@host in via= (407)"
         case 403:
             return "its rules do not allow this target (403)"
         case 400 | 405 | 501:
             return f"it does not do CONNECT ({status})"
         case 502 | 503 | 504:
-            return f"it cannot connect to the target ({status})"
+            return f"it cannot {reach} ({status})"
+        case 500:  # squid's for some names that it cannot look up, and anybody's for anything
+            return f"it failed (500); perhaps it cannot {reach}"
     return f"it answered with the status {status}"
 
 
