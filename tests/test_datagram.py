@@ -90,7 +90,7 @@ async def test_every_size_comes_whole_and_with_its_sender():
             async with trews.connect(f"udp:{host}:{server.port}", trews.Datagram) as client:
                 for size in (0, 1, 1500, 65507):
                     client.write(b"x" * size)
-                    assert await client.read(5) == (b"x" * size, (host.strip("[]"), server.port))
+                    assert await client.read(timeout=5) == (b"x" * size, (host.strip("[]"), server.port))
                 assert client.bytes_in == client.bytes_out == 67008
         assert server.stats.bytes_in == server.stats.bytes_out == 2 * 67008
 
@@ -157,7 +157,7 @@ async def test_what_comes_while_nobody_reads_is_kept_up_to_a_bound():
                 peer.send(b"%04d" % number + bytes(96), client)
             await asyncio.sleep(0.02)
             assert client._inbox_size <= 10_000 + 400
-            kept = [(await client.read(5))[0][:4] for _ in range(200)]  # the kernel had the rest
+            kept = [(await client.read(timeout=5))[0][:4] for _ in range(200)]  # the kernel had the rest
             assert kept == [b"%04d" % number for number in range(200)]
 
 
@@ -166,7 +166,7 @@ async def test_read_waits_so_long():
     with Peer() as peer:
         async with trews.connect(peer.endpoint) as client:
             with pytest.raises(trews.TimedOut, match=r"^no datagram came within 0.01 s$"):
-                await client.read(0.01)
+                await client.read(timeout=0.01)
             waiting = asyncio.create_task(client.read())
             await asyncio.sleep(0)
             with pytest.raises(trews.BusyError, match="another read"):
@@ -175,7 +175,7 @@ async def test_read_waits_so_long():
             with pytest.raises(asyncio.CancelledError):
                 await waiting
             peer.send(b"later", client)
-            assert await client.read(5) == (b"later", peer.address)
+            assert await client.read(timeout=5) == (b"later", peer.address)
 
 
 @on_every_loop
@@ -242,7 +242,7 @@ async def test_nobody_else_gets_through_to_one_that_is_connected():
         async with trews.connect(peer.endpoint) as client:
             stranger.send(b"psst", client)
             peer.send(b"hello", client)
-            assert await client.read(5) == (b"hello", peer.address)
+            assert await client.read(timeout=5) == (b"hello", peer.address)
             assert client.remote_address == peer.address
 
 
@@ -253,7 +253,7 @@ async def test_a_refusal_is_raised_by_read_and_survived():
     async with trews.connect(endpoint, Quiet) as client:
         client.write(b"anybody?")
         with pytest.raises(ConnectionRefusedError, match="connection refused"):
-            await client.read(5)
+            await client.read(timeout=5)
         await until(lambda: client.errors)
         assert [type(exc) for exc in client.errors] == [ConnectionRefusedError]
         with Peer() as peer:
@@ -264,7 +264,7 @@ async def test_a_refusal_is_raised_by_read_and_survived():
             client.write(b"now?")
             data, sender = peer.read()
             peer.sock.sendto(b"yes", sender)
-            assert (data, await client.read(5)) == (b"now?", (b"yes", address))
+            assert (data, await client.read(timeout=5)) == (b"now?", (b"yes", address))
 
 
 class Quiet(trews.Datagram):
@@ -416,7 +416,7 @@ async def test_an_endpoint_that_is_a_group_hears_and_sends_to_it():
         assert member.remote_address == ("239.255.40.7", server.port)
         async with trews.connect(server.endpoints[0]) as client:
             client.write(b"who is there?")
-            data, address = await client.read(5)
+            data, address = await client.read(timeout=5)
             assert (data, address[1]) == (b"who is there?", server.port)
 
 
@@ -425,7 +425,7 @@ async def test_groups_over_ipv6(interface_v6):  # noqa: F811
     async with trews.Server(Echo).listen(f"udp:[ff02::4244]:0?interface={interface_v6}") as server:
         async with trews.connect(server.endpoints[0]) as client:
             client.write(b"six")
-            data, address = await client.read(5)  # answered by its scope: fe80::...%eth0
+            data, address = await client.read(timeout=5)  # answered by its scope: fe80::...%eth0
             assert (data, address[1]) == (b"six", server.port)
 
 
@@ -471,7 +471,7 @@ async def test_unix_datagrams(tmp_path):
             async with trews.connect(endpoint, trews.Datagram) as client:
                 for size in (0, 1, 65507, 100_000):
                     client.write(b"x" * size)
-                    assert await client.read(5) == (b"x" * size, endpoint.path)
+                    assert await client.read(timeout=5) == (b"x" * size, endpoint.path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -92,7 +92,7 @@ async def test_one_server_for_both(tmp_path):
                 assert await conn.read(6) == b"stream"
         async with trews.connect(f"udp:127.0.0.1:{server.port}", trews.Datagram) as client:
             client.write(b"datagram")
-            assert (await client.read(5))[0] == b"datagram"
+            assert (await client.read(timeout=5))[0] == b"datagram"
         stats = server.stats
         assert (stats.accepted, stats.open, len(server.datagrams)) == (2, 0, 1)
         assert stats.bytes_in == stats.bytes_out == 2 * 6 + 8
@@ -210,7 +210,7 @@ async def test_a_full_server_goes_on_with_datagrams():
             await conn.read(1)
             async with trews.connect(udp) as client:
                 client.write(b"still here")
-                assert (await client.read(5))[0] == b"still here"
+                assert (await client.read(timeout=5))[0] == b"still here"
 
 
 def test_serve_until_a_signal():

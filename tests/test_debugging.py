@@ -231,7 +231,7 @@ def test_datagrams_are_printed_as_well(monkeypatch, capsys):
         async with trews.Server(Echo).listen("udp:127.0.0.1:0") as server:
             async with trews.connect(server.endpoints[0]) as client:
                 client.write(b"hello")
-                await client.read(5)
+                await client.read(timeout=5)
                 return client.local_address[1]
 
     port = trews.run(main())

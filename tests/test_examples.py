@@ -341,7 +341,7 @@ def test_udp_echo():
             async with trews.connect(server.endpoints[0]) as client:
                 for data in (b"hello", b"", bytes(65507)):
                     client.write(data)
-                    assert await client.read(5) == (data, ("127.0.0.1", server.port))
+                    assert await client.read(timeout=5) == (data, ("127.0.0.1", server.port))
 
     trews.run(main())
 

@@ -45,7 +45,7 @@ async def test_socat_as_a_server(socat):
             while True:  # until it is there
                 client.write(b"to socat")
                 try:
-                    data, address = await client.read(0.5)
+                    data, address = await client.read(timeout=0.5)
                 except (ConnectionRefusedError, trews.TimedOut):
                     await asyncio.sleep(0.01)
                 else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from trews.connection import Connection, Sent
 from trews.datagram import Datagram
-from trews.datagram_open import datagram_class, is_datagram, open_datagram
+from trews.datagram_open import check_kind, datagram_class, is_datagram, open_datagram
 from trews.endpoint import Endpoint, check_call
 from trews.errors import ConnectionClosed, EndpointError, Error
 from trews.handler import connection_class
@@ -147,11 +147,14 @@ def connect(
     check_call(_RIGHT, handler, (endpoint,), settings)
     if "timeout" in settings:
         raise TypeError('the time for connecting is said in the endpoint: "localhost:4040?timeout=3"')
-    if is_datagram(handler) or Endpoint.parse(endpoint).kind == "udp":
-        return Connecting(endpoint, datagram_class(Datagram if handler is Connection else handler, settings), resolver)
+    parsed = Endpoint.parse(endpoint)
+    if is_datagram(handler) or parsed.kind == "udp":
+        datagram = datagram_class(Datagram if handler is Connection else handler, settings)
+        check_kind(parsed, datagram)
+        return Connecting(parsed, datagram, resolver)
     cls = connection_class(handler, settings)
-    check_encrypts(cls.tls_context, Endpoint.parse(endpoint))
-    return Connecting(endpoint, cls, resolver)
+    check_encrypts(cls.tls_context, parsed)
+    return Connecting(parsed, cls, resolver)
 
 
 def _checked(resolver: Any) -> Resolver | None:

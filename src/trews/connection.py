@@ -30,7 +30,7 @@ from trews.lifecycle import MESSAGE_SECONDS, Lifecycle
 from trews.names import check_names, private_names
 from trews.phase import Consumer, Phase
 from trews.reader import Reader
-from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class, check_context
+from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class, check_context, check_wait
 from trews.transport.stream import StreamTransport, as_bytes
 
 if TYPE_CHECKING:
@@ -381,7 +381,7 @@ class Connection(Lifecycle):
 
         is_server = self._server is not None if server_side is None else server_side
         name = None if is_server else server_name or self._host or None
-        return start_tls(self, context, as_bytes(reply), is_server, name)
+        return start_tls(self, context, as_bytes(reply, "reply"), is_server, name)
 
     def switch(self, other: type[C] | C) -> C:
         """Let another connection go on with the transport; this one ends, with `Switched`.
@@ -442,7 +442,10 @@ class Connection(Lifecycle):
             ConnectionClosed: any other reason for which the connection ended.
             TimedOut: `timeout` ran out; no byte is lost and the connection is open.
             BusyError: another `read()` is waiting.
+            ValueError: `timeout` is negative.
         """
+        if timeout is not None:
+            check_wait(timeout)
         if self._reader is not None:
             raise BusyError(f"another read() is waiting on {self!r}; a connection has one reader at a time")
         self._reader = reader = Reader(self.framer if framer is SETTING else framer)

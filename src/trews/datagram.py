@@ -17,7 +17,7 @@ from trews.datagram_lifecycle import DatagramLife
 from trews.errors import Aborted, BusyError, ClosedLocally, ConnectionClosed, TimedOut
 from trews.names import check_names, private_names
 from trews.phase import Phase
-from trews.settings import CALLBACKS, DATAGRAM_CALLBACKS, DATAGRAM_DEFAULTS, DEFAULTS, KIB, check_class
+from trews.settings import CALLBACKS, DATAGRAM_CALLBACKS, DATAGRAM_DEFAULTS, DEFAULTS, KIB, check_class, check_wait
 from trews.transport import multicast
 from trews.transport.datagram import OVERHEAD, DatagramCore, sockaddr
 from trews.transport.stream import as_bytes
@@ -236,7 +236,7 @@ class Datagram(DatagramLife):
 
     # -- receiving
 
-    async def read(self, timeout: float | None = None) -> tuple[bytes, Any]:
+    async def read(self, *, timeout: float | None = None) -> tuple[bytes, Any]:
         """Wait for the next datagram.
 
         Args:
@@ -251,8 +251,11 @@ class Datagram(DatagramLife):
             TimedOut: `timeout` ran out.
             ClosedLocally, Aborted: it has ended, or its server is stopping.
             BusyError: another `read()` is waiting.
+            ValueError: `timeout` is negative.
         """
         self._require_open()
+        if timeout is not None:
+            check_wait(timeout)
         if self._reader is not None:
             raise BusyError(f"another read() is waiting on {self!r}; it has one reader at a time")
         try:

@@ -10,7 +10,7 @@ from trews.datagram import Datagram
 from trews.endpoint import Endpoint
 from trews.errors import Aborted, ConnectError, EndpointError, ListenError
 from trews.names import takes
-from trews.settings import DATAGRAM_DEFAULTS, check_known
+from trews.settings import DATAGRAM_DEFAULTS, DEFAULTS, check_known
 from trews.transport.bound import bind, open_client
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def datagram_class(handler: Any, settings: dict[str, Any]) -> type[Datagram]:
             f"{handler.__name__} is made without arguments, and its __init__ wants some; "
             "what is shared belongs on a trews.Server subclass, as self.server"
         )
+    for name in settings:
+        if name in DEFAULTS and name not in DATAGRAM_DEFAULTS:
+            raise TypeError(f"{name} is for connections: {handler.__name__} is for datagrams, which have no such setting")
     check_known(settings, DATAGRAM_DEFAULTS)
     if not settings:
         cls: type[Datagram] = handler
@@ -138,6 +141,12 @@ def listener_for(
     return None
 
 
+def check_kind(endpoint: Endpoint, cls: type[Datagram]) -> None:
+    """Refuse an endpoint that has no datagrams (EndpointError)."""
+    if endpoint.kind not in ("udp", "unix"):
+        raise EndpointError(f"{endpoint.shown}: {cls.__name__} is for datagrams: take udp: or unix:")
+
+
 async def open_datagram(endpoint: Endpoint, datagram: Datagram, resolver: Resolver | None = None) -> None:
     """Give a new Datagram a socket with a peer, for a client. `on_open` has been called when this returns.
 
@@ -148,8 +157,6 @@ async def open_datagram(endpoint: Endpoint, datagram: Datagram, resolver: Resolv
         ConnectError: as `open_client`, or its settings for groups cannot be had.
         ConnectTimedOut, EndpointError: as `open_client`.
     """
-    if endpoint.kind not in ("udp", "unix"):
-        raise EndpointError(f"{endpoint.shown}: {type(datagram).__name__} is for datagrams: take udp: or unix:")
     bound = await open_client(endpoint, resolver)
     try:
         datagram._open(bound)

@@ -13,6 +13,7 @@ files because every refusal is a sentence with a position, and the grammar stand
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import re
@@ -398,6 +399,10 @@ def _refuse_unknown_kind(piece: _Piece) -> None:
     label, colon, rest = address.partition(":")
     if not colon and label.lower() in KINDS:
         raise piece.fail(f"{label!r} alone is not enough: write {_EXAMPLES[label.lower()]!r}", len(label))
+    if label.lower() in ("ssl", "https", "wss") and re.fullmatch("[0-9]+", rest):
+        # A host may be called so, but who means that is rarer, and would be served without encryption.
+        right, host = f"tls:{rest}", f"tcp:{address}"
+        raise piece.fail(f"{label!r} is not a kind of endpoint: did you mean {right!r}? (If it is a host: {host!r})")
     is_label = colon and re.fullmatch(r"[A-Za-z][\w+-]*", label) and not _LOOKS_IPV6.fullmatch(address)
     if is_label and not re.fullmatch("[0-9]+", rest) and not _SERVICE.fullmatch(rest):
         hint = _nearest(label, KINDS)
@@ -502,9 +507,18 @@ def _read_value(expected: _Type, value: _Piece) -> Any:
             return expected.convert(text)
     except ValueError:
         pass  # a network that is none
-    # A URL is not repeated: it may hold a password in a form that is not recognised.
-    got = "" if expected is _PROXY else f", not {value.quoted()}"
-    raise value.fail(f"expected {expected.expected}{got}")
+    raise value.fail(f"expected {expected.expected}{_got(expected, value)}")
+
+
+def _got(expected: _Type, value: _Piece) -> str:
+    """What stands there instead, and what was probably meant."""
+    if expected is _PROXY:  # is not repeated: it may hold a password in a form that is not recognised
+        return "; in a user or password '@' is written '%40', and '/' '%2F'" if "@" in value.text else ""
+    hint = ""
+    if expected is _NETWORKS:
+        with contextlib.suppress(ValueError):
+            hint = f": host bits are set, write {ipaddress.ip_network(_decode(value), strict=False)}"
+    return f", not {value.quoted()}{hint}"
 
 
 def _format_address(endpoint: Endpoint) -> str:

@@ -10,7 +10,7 @@ import enum
 import functools
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Never, Self
 
 from trews import timers
 from trews.addresses import from_name, shown
@@ -18,7 +18,7 @@ from trews.arrivals import Arrivals
 from trews.connection import Connection
 from trews.datagram import Datagram
 from trews.datagram_open import DatagramListener, datagram_class, is_datagram, listener_for
-from trews.endpoint import Endpoint
+from trews.endpoint import Endpoint, check_call
 from trews.errors import Aborted, Error, TLSError, sentence
 from trews.handler import connection_class
 from trews.names import check_names, private_names
@@ -48,6 +48,9 @@ logger = logging.getLogger("trews")
 
 # What a server's own keywords are.
 _LIMITS: dict[str, Any] = {"max_connections": None, "max_connections_per_host": None, "max_handshakes": 1000}
+
+
+_RIGHT = 'trews.Server takes the handler; where to listen is said to listen(): trews.Server(Echo).listen("localhost:4040")'
 
 
 class State(enum.IntEnum):
@@ -119,7 +122,10 @@ class Server:
         self._final_task: asyncio.Task[None] | None = None
         self._has_started = False  # on_start has returned: on_stop is due in the end
 
-    def __init__(self, handler: Any, *, datagram: Any = None, **settings: Any) -> None:
+    def __init__(self, handler: Any, *wrong: Never, datagram: Any = None, **settings: Any) -> None:
+        check_call(_RIGHT, handler, wrong or (0,), settings)
+        if wrong:
+            raise TypeError(_RIGHT)
         if is_datagram(handler):
             if datagram is not None:
                 raise TypeError(f"{handler.__name__} is for datagrams already; datagram= stands beside connections")

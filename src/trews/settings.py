@@ -188,6 +188,12 @@ def _check_multicast(name: str, value: Any) -> None:
             raise ValueError(f"{name} is a number of routers, 0 to 255, not {value!r}")
 
 
+def check_wait(timeout: float) -> None:
+    """Refuse what is no time to wait (ValueError)."""
+    if not timeout >= 0:  # nor NaN
+        raise ValueError(f"timeout is a number of seconds, 0 or more, or None for no limit, not {timeout!r}")
+
+
 def check_context(value: Any) -> None:
     """Refuse what is no SSLContext (TypeError)."""
     # Without importing ssl, which costs 5 ms: who has a context has imported it.

@@ -392,13 +392,15 @@ def test_an_unknown_host(capsys, monkeypatch):
     ("endpoint", "expected"),
     [
         ("unix:/no/such/socket", "trews: cannot connect to unix:/no/such/socket: no such file or directory\n"),
-        ("systemd:x", "trews: systemd:x: this version cannot connect to systemd: endpoints\n"),
+        ("systemd:x", "trews: systemd:x: systemd: endpoints are for servers\n"),
         (
             "exec:no-such-program",
             "trews: cannot connect to exec:no-such-program: there is no program 'no-such-program'\n",
         ),
         ("fd:987", "trews: cannot connect to fd:987: file descriptor 987 is not open\n"),
         ("memory:x", "trews: cannot connect to memory:x: no server of this loop listens under that name\n"),
+        ("/etc/passwd", "trews: cannot connect to unix:/etc/passwd: that is not a socket\n"),
+        ("0", "trews: tcp:0: port 0 is for listening, on any free one: say which to connect to\n"),
         ("tcp:x:99999", None),
         ("localhost", None),
     ],

@@ -17,8 +17,11 @@ def listening(text: str) -> Endpoint:
 
     Raises:
         EndpointError: it cannot be parsed.
+        Problem: nobody could come there.
     """
     endpoint = Endpoint.parse(text)
+    if endpoint.kind == "memory":
+        raise Problem(f"{endpoint.shown}: memory: is within one program, and no other can connect to it")
     if endpoint.kind in ("tcp", "tls", "udp") and not endpoint.host and not endpoint.wildcard:
         return dataclasses.replace(endpoint, host="localhost")
     return endpoint

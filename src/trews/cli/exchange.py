@@ -25,8 +25,8 @@ async def exchange(endpoint: Endpoint, source: Input, sink: Output) -> None:
         Problem: nobody is there, or the input or output broke.
     """
     async with trews.connect(endpoint, trews.Datagram) as peer:
-        sending = asyncio.create_task(send_lines(source, peer))
-        printing = asyncio.create_task(show(peer, sink))
+        sending = asyncio.create_task(send_lines(source, peer, endpoint.shown))
+        printing = asyncio.create_task(show(peer, sink, endpoint.shown))
         try:
             await asyncio.wait((sending, printing), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
@@ -40,7 +40,7 @@ async def exchange(endpoint: Endpoint, source: Input, sink: Output) -> None:
             await asyncio.gather(sending, printing, return_exceptions=True)
 
 
-async def send_lines(source: Input, peer: trews.Datagram) -> None:
+async def send_lines(source: Input, peer: trews.Datagram, where: str) -> None:
     """Send each line of the input, its end included, as a datagram."""
     rest = b""
     while True:
@@ -53,20 +53,20 @@ async def send_lines(source: Input, peer: trews.Datagram) -> None:
             try:
                 await peer.send(line)
             except OSError as exc:
-                raise Problem(sentence(exc), 1) from exc
+                raise Problem(f"{where}: {sentence(exc)}", 1) from exc
         if len(rest) > LONGEST:
             raise Problem(f"a line is longer than a datagram can be, {LONGEST} bytes", 1)
         if not data:
             return
 
 
-async def show(peer: trews.Datagram, sink: Output) -> None:
+async def show(peer: trews.Datagram, sink: Output, where: str) -> None:
     """Print what comes."""
     while True:
         try:
             data, _ = await peer.read()
         except OSError as exc:
-            raise Problem(sentence(exc), 1) from exc
+            raise Problem(f"{where}: {sentence(exc)}", 1) from exc
         try:
             await sink.write(data)
         except BrokenPipeError as exc:

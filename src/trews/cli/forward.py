@@ -14,13 +14,14 @@ from trews.cli.problem import Problem
 from trews.cli.serve import run_aloud
 from trews.endpoint import Endpoint
 from trews.protocols.relay import relay
+from trews.transport.connector import check
 
 logger = logging.getLogger("trews")
 
 # What cannot be connected to again for the next client, and why.
 _REFUSED = {
-    "stdio": "there is one stdio: only; as A it can be forwarded",
-    "fd": "there is one fd: only; as A it can be forwarded",
+    "stdio": "it is one connection, and each client needs one of its own; as A it can be forwarded",
+    "fd": "it is one connection, and each client needs one of its own; as A it can be forwarded",
     "systemd": "systemd: is for listening",
     "memory": "memory: is within one program",
 }
@@ -44,9 +45,9 @@ def command(a: str, b: str, grace: str, trace: bool) -> None:
     for endpoint in (listening, target):
         if endpoint.kind == "udp":
             raise Problem(f"{endpoint.shown}: forward joins streams, and udp: has datagrams")
-    if listening.kind == "memory" or target.kind in _REFUSED:
-        wrong = listening if listening.kind == "memory" else target
-        raise Problem(f"{wrong.shown} cannot be forwarded: {_REFUSED[wrong.kind]}")
+    if target.kind in _REFUSED:
+        raise Problem(f"{target.shown} cannot be forwarded to: {_REFUSED[target.kind]}")
+    check(target)
     if arguments.listening(b) == listening and listening.port != 0:
         raise Problem(f"A and B are both {listening.shown}: each connection would be forwarded to itself, without end")
     server = trews.Server(forwarder(target), half_close=True)

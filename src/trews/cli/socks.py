@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -46,6 +47,7 @@ def command(endpoint: str, user: str | None, password_file: str | None, grace: s
             file=sys.stderr,
             flush=True,
         )
+    logging.getLogger("trews").setLevel(logging.INFO)  # who was refused, and why
     run_aloud(server, seconds, trace)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import hmac
 import ipaddress
+import logging
 from typing import TYPE_CHECKING, Any
 
 import trews
@@ -18,6 +19,8 @@ from trews.protocols.relay import relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+logger = logging.getLogger("trews")
 
 DIALOGUE_TIMEOUT = 10.0  # seconds for all that a client says before it is connected
 CONNECT_TIMEOUT = 30.0  # seconds for connecting to what it asks for
@@ -38,9 +41,10 @@ _CODES = {
 
 
 class Denied(Exception):
-    """The client does not get what it wants; `answer` is sent before the goodbye."""
+    """The client does not get what it wants, and why, for the log; `answer` is sent before the goodbye."""
 
-    def __init__(self, answer: bytes = b"") -> None:
+    def __init__(self, why: str, answer: bytes = b"") -> None:
+        super().__init__(why)
         self.answer = answer
 
 
@@ -73,6 +77,7 @@ async def serve_client(conn: trews.Connection) -> None:
             host, port = await request(conn)
         peer = await open_target(conn, host, port)
     except Denied as exc:
+        logger.info("%r: %s", conn, exc)  # not louder, as any client could fill the log
         conn.write(exc.answer)
         return
     except (TimeoutError, trews.ConnectionClosed):  # too slow, or gone
@@ -85,20 +90,21 @@ async def agree(conn: trews.Connection) -> None:
     """RFC 1928 §3: whether a password is needed, and that it is right."""
     version, count = await conn.read(2)
     if version != VERSION:
-        raise Denied
+        raise Denied("the client does not speak SOCKS5")
     methods = await conn.read(count) if count else b""
     users = conn.server.users
     wanted = NO_PASSWORD if users is None else PASSWORD
     if wanted not in methods:
-        raise Denied(bytes((VERSION, NOTHING_ACCEPTABLE)))
+        why = "the client wants to log in" if users is None else "the client does not log in with a user and a password"
+        raise Denied(why, bytes((VERSION, NOTHING_ACCEPTABLE)))
     conn.write(bytes((VERSION, wanted)))
     if users is None:
         return
     if await conn.read(1) != b"\x01":
-        raise Denied
+        raise Denied("the client does not speak SOCKS5")
     user, password = await text(conn), await text(conn)
     if not is_right(users, user, password):
-        raise Denied(b"\x01\x01")
+        raise Denied("wrong user or password", b"\x01\x01")
     conn.write(b"\x01\x00")
 
 
@@ -123,7 +129,7 @@ async def request(conn: trews.Connection) -> tuple[str, int]:
     """RFC 1928 §4: the target that a client asks for."""
     version, command, _, kind = await conn.read(4)
     if version != VERSION:
-        raise Denied
+        raise Denied("the client does not speak SOCKS5")
     if kind == IPV4:
         host = str(ipaddress.IPv4Address(await conn.read(4)))
     elif kind == IPV6:
@@ -131,32 +137,33 @@ async def request(conn: trews.Connection) -> tuple[str, int]:
     elif kind == NAME:
         host = (await text(conn)).decode("ascii", "replace")
     else:
-        raise Denied(reply(NO_ADDRESS_TYPE))
+        raise Denied(f"the client gives an address of the unknown kind {kind}", reply(NO_ADDRESS_TYPE))
     port = int.from_bytes(await conn.read(2), "big")
     if command != CONNECT:
-        raise Denied(reply(NO_COMMAND))
+        raise Denied(f"the client asks for the command {command}, and here is CONNECT only", reply(NO_COMMAND))
     return host, port
 
 
 async def open_target(conn: trews.Connection, host: str, port: int) -> trews.Connection:
     """Connect to what a client asks for, if it may."""
     if host in ("", "*") or not port:  # which would be all interfaces, or any port
-        raise Denied(reply(FAILED))
+        raise Denied(f"{host!r}, port {port}, is not where one can connect to", reply(FAILED))
     try:
         # Two values and not a text: in a text a name could bring options along.
         endpoint = trews.Endpoint.parse((host, port)).with_options(timeout=CONNECT_TIMEOUT)
     except trews.EndpointError:
-        raise Denied(reply(NO_HOST)) from None
+        raise Denied(f"{host!r} cannot be the name of a host", reply(NO_HOST)) from None
     allow = conn.server.allow
     if allow is not None and not allow(endpoint.host, port, conn):
-        raise Denied(reply(FORBIDDEN))
+        raise Denied(f"{endpoint.host}:{port} is not allowed", reply(FORBIDDEN))
     try:
         return await trews.connect(endpoint, half_close=True)
-    except trews.ConnectTimedOut:
-        raise Denied(reply(TIMED_OUT)) from None
+    except trews.ConnectTimedOut as exc:
+        raise Denied(str(exc), reply(TIMED_OUT)) from None
     except trews.ConnectError as exc:
         codes = [_CODES.get(why, NO_HOST) for _, why in exc.attempts]
-        raise Denied(reply(REFUSED if REFUSED in codes else min(codes, default=FAILED))) from None
+        code = REFUSED if REFUSED in codes else min(codes, default=FAILED)
+        raise Denied(str(exc), reply(code)) from None
 
 
 def reply(code: int, address: tuple[str, int] = ("0.0.0.0", 0)) -> bytes:

@@ -23,7 +23,7 @@ from trews.transport.connector import TIMEOUT
 from trews.transport.datagram import sockaddr
 from trews.transport.interface import interface_of, keep_to, with_scope
 from trews.transport.resolver import DEFAULT, Resolver
-from trews.transport.targets import source_of, targets, timed_out
+from trews.transport.targets import source_of, targets, timed_out, unix_refusal
 
 if TYPE_CHECKING:
     from trews.endpoint import Endpoint
@@ -220,6 +220,7 @@ def _open_unix(endpoint: Endpoint) -> Bound:
             target = b"\0" + os.fsencode(path[1:]) if path.startswith("@") else path
             sock.connect(target)
         except OSError as exc:
-            raise ConnectError(endpoint.shown, [(endpoint.shown, sentence(exc))]) from None
+            why = unix_refusal(path, exc, "datagrams", "if it is for streams, connect with a Connection")
+            raise ConnectError(endpoint.shown, [(endpoint.shown, why)]) from None
         opened.pop_all()
         return Bound(endpoint, [sock], target, True)

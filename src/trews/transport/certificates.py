@@ -193,12 +193,18 @@ def client_context(endpoint: Endpoint) -> tuple[ssl.SSLContext, str]:
         EndpointError: the options make no sense for a client.
         ConnectError: a file is missing, cannot be read, or does not fit the other.
     """
-    name, material = _server_name(endpoint), _client_material(endpoint)
-    if not material.verify:
+    context, name = check_client(endpoint)
+    if context.verify_mode == ssl.CERT_NONE:
         logger.warning(
             "%s: verify=no, so whoever is between can pretend to be the server, and read and change all",
             endpoint.shown,
         )
+    return context, name
+
+
+def check_client(endpoint: Endpoint) -> tuple[ssl.SSLContext, str]:
+    """As `client_context`, for an endpoint that is not connected to yet: without the warning."""
+    name, material = _server_name(endpoint), _client_material(endpoint)
     try:
         return _cached(material), name
     except PemError as exc:

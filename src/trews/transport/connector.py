@@ -16,9 +16,9 @@ from trews.transport.inherited import take
 from trews.transport.interface import interface_of, keep_to
 from trews.transport.listener import set_stream_options
 from trews.transport.memory import find_listener
-from trews.transport.process import open_process
+from trews.transport.process import check_program, open_process
 from trews.transport.resolver import DEFAULT, Resolver
-from trews.transport.targets import source_of, targets, timed_out
+from trews.transport.targets import source_of, targets, timed_out, unix_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -42,8 +42,7 @@ async def open_stream(
         ConnectTimedOut: `timeout=` of the endpoint (30 s) ran out.
         EndpointError: the endpoint makes no sense for a client.
     """
-    if endpoint.get("proxy_protocol") is not None:
-        raise EndpointError(f"{endpoint.shown}: proxy_protocol= is for servers")
+    _refuse(endpoint)
     attempts: list[tuple[str, str]] = []
     timeout = endpoint.get("timeout") or TIMEOUT
     if endpoint.kind in ("tcp", "tls") and endpoint.get("via") is not None:
@@ -70,6 +69,35 @@ async def open_stream(
     except TimeoutError:
         raise timed_out(endpoint, attempts, timeout) from None
     raise EndpointError(f"{endpoint.shown}: this version cannot connect to {endpoint.kind}: endpoints")
+
+
+def check(endpoint: Endpoint) -> None:
+    """Refuse what can never be connected to, as far as that shows without trying.
+
+    Raises:
+        EndpointError: the endpoint makes no sense for a client.
+        ConnectError: a certificate or a program is not there, or is none.
+    """
+    _refuse(endpoint)
+    if endpoint.get("via") is not None:
+        from trews.transport.via import proxy_of  # here and below, for few need it
+
+        proxy_of(endpoint)
+    if endpoint.kind == "tls":
+        from trews.transport.certificates import check_client
+
+        check_client(endpoint)
+    if endpoint.kind == "exec":
+        check_program(endpoint)
+
+
+def _refuse(endpoint: Endpoint) -> None:
+    if endpoint.get("proxy_protocol") is not None:
+        raise EndpointError(f"{endpoint.shown}: proxy_protocol= is for servers")
+    if endpoint.kind == "systemd":
+        raise EndpointError(f"{endpoint.shown}: systemd: endpoints are for servers")
+    if endpoint.kind in ("tcp", "tls") and endpoint.port == 0:
+        raise EndpointError(f"{endpoint.shown}: port 0 is for listening, on any free one: say which to connect to")
 
 
 async def open_tcp(
@@ -167,7 +195,9 @@ async def _open_unix(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tup
         if sock is not None:
             sock.close()
         if isinstance(exc, OSError):
-            raise ConnectError(endpoint.shown, [(endpoint.shown, sentence(exc))]) from None
+            other = "if it is for datagrams, trews.connect(..., trews.Datagram) can talk to it"
+            why = unix_refusal(path, exc, "streams", other)
+            raise ConnectError(endpoint.shown, [(endpoint.shown, why)]) from None
         raise
     return sock, path
 

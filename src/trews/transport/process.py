@@ -304,16 +304,7 @@ async def open_process(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> P
         ConnectError: it cannot be started.
         EndpointError: its command cannot be cut into words.
     """
-    if sys.platform == "win32":
-        raise EndpointError(f"{endpoint.shown}: exec: needs pipes that can be polled, which Windows has not")
-    import shlex  # here because few programs need it
-
-    try:
-        words = shlex.split(endpoint.path)
-    except ValueError as exc:
-        raise EndpointError(f"{endpoint.shown}: the command has a quote or a backslash too many ({exc})") from None
-    if not words:
-        raise EndpointError(f"{endpoint.shown}: there is no command")
+    words = _words(endpoint)
     fds: list[int] = []
     try:
         for _ in range(3):
@@ -331,6 +322,30 @@ async def open_process(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> P
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def check_program(endpoint: Endpoint) -> None:
+    """Refuse an `exec:` endpoint whose program is not there; raises as `open_process`."""
+    from shutil import which  # here because few programs need it, and it costs 3 ms to import
+
+    program = _words(endpoint)[0]
+    if which(program) is None:
+        number = errno.EACCES if os.path.dirname(program) and os.path.exists(program) else errno.ENOENT
+        raise ConnectError(endpoint.shown, [(endpoint.shown, _why_not(program, OSError(number, "")))])
+
+
+def _words(endpoint: Endpoint) -> list[str]:
+    if sys.platform == "win32":
+        raise EndpointError(f"{endpoint.shown}: exec: needs pipes that can be polled, which Windows has not")
+    import shlex  # here because few programs need it
+
+    try:
+        words = shlex.split(endpoint.path)
+    except ValueError as exc:
+        raise EndpointError(f"{endpoint.shown}: the command has a quote or a backslash too many ({exc})") from None
+    if not words:
+        raise EndpointError(f"{endpoint.shown}: there is no command")
+    return words
 
 
 async def _start(loop: asyncio.AbstractEventLoop, words: list[str], *fds: int) -> _Child:

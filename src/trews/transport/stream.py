@@ -42,12 +42,12 @@ SALVAGE = 16  # recvs after a failed send: what the peer said before it left is 
 OPEN, CLOSING, LOST = 0, 1, 2
 
 
-def as_bytes(data: Any) -> bytes:
+def as_bytes(data: Any, what: str = "write()") -> bytes:
     """`data` as bytes that nobody can change any more. TypeError for what is not bytes-like."""
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
     hint = "; encode it first: text.encode()" if isinstance(data, str) else ""
-    raise TypeError(f"write() takes bytes, bytearray or memoryview, not {type(data).__name__}{hint}")
+    raise TypeError(f"{what} takes bytes, bytearray or memoryview, not {type(data).__name__}{hint}")
 
 
 class StreamCore:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import stat
 from typing import TYPE_CHECKING, Any
 
 from trews.addresses import is_group, literal, shown
@@ -90,6 +93,19 @@ def source_of(endpoint: Endpoint) -> Any:
     if address is None or len(address) == 2:
         return address
     return with_scope(address, interface_of(endpoint))
+
+
+def unix_refusal(path: str, exc: OSError, wanted: str, other: str) -> str:
+    """Why a path cannot be connected to. `wanted` is what the socket there should be for; `other` says what to do."""
+    if exc.errno == errno.EPROTOTYPE:
+        return f"the socket there is not for {wanted}: {other}"
+    if exc.errno in (errno.ECONNREFUSED, errno.ENOTSOCK) and not path.startswith("@"):
+        try:
+            if not stat.S_ISSOCK(os.stat(path).st_mode):
+                return "that is not a socket"
+        except OSError:
+            pass  # it is gone
+    return sentence(exc)
 
 
 def timed_out(endpoint: Endpoint, attempts: list[tuple[str, str]], timeout: float) -> ConnectTimedOut:

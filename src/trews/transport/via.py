@@ -119,14 +119,7 @@ async def open_via(
         ConnectTimedOut: `timeout` ran out.
         EndpointError: a proxy that is none, or a target that cannot be told to one.
     """
-    try:
-        host = target_host(endpoint.host or "localhost")
-    except ValueError as exc:
-        raise EndpointError(str(exc)) from None  # with the host as a repr: here it may hold a line end
-    try:
-        proxy = Proxy.parse(endpoint.get("via"))
-    except ValueError as exc:
-        raise EndpointError(f"{endpoint.shown}: {exc}") from None
+    proxy, host = proxy_of(endpoint)
     passed_on = ("source", "interface", "tcp_user_timeout")
     options = tuple((name, value) for name, value in endpoint.options if name in passed_on)
     gate = Endpoint("tcp", proxy.host, proxy.port, options=options)
@@ -148,6 +141,22 @@ async def open_via(
         attempts.append((proxy.shown, f"no answer within {timeout:g} s"))
         raise ConnectTimedOut(endpoint.shown, attempts) from None
     raise ConnectError(endpoint.shown, attempts)
+
+
+def proxy_of(endpoint: Endpoint) -> tuple[Proxy, str]:
+    """The proxy of an endpoint's `via=`, and the host as it is told to that.
+
+    Raises:
+        EndpointError: a proxy that is none, or a target that cannot be told to one.
+    """
+    try:
+        host = target_host(endpoint.host or "localhost")
+    except ValueError as exc:
+        raise EndpointError(str(exc)) from None  # with the host as a repr: here it may hold a line end
+    try:
+        return Proxy.parse(endpoint.get("via")), host
+    except ValueError as exc:
+        raise EndpointError(f"{endpoint.shown}: {exc}") from None
 
 
 def target_host(host: str) -> str:
