@@ -167,6 +167,11 @@ async def test_read_waits_so_long():
         async with trews.connect(peer.endpoint) as client:
             with pytest.raises(trews.TimedOut, match=r"^no datagram came within 0.01 s$"):
                 await client.read(timeout=0.01)
+            for timeout in (-1, float("nan")):
+                with pytest.raises(ValueError, match=r"^timeout is a number of seconds, 0 or more, or None"):
+                    await client.read(timeout=timeout)
+            with pytest.raises(TypeError):
+                await client.read(5)  # which for a Connection is a framer
             waiting = asyncio.create_task(client.read())
             await asyncio.sleep(0)
             with pytest.raises(trews.BusyError, match="another read"):

@@ -102,6 +102,18 @@ def test_the_name_that_was_connected_to_is_asked_for_and_verified(on_loop):
     on_loop(main())
 
 
+def test_what_the_reply_must_be_is_said(on_loop):
+    async def main():
+        async with mail() as server:
+            conn = await trews.connect(server.endpoints[0])
+            with pytest.raises(TypeError, match=r"^reply takes bytes, bytearray or memoryview, not str; encode it first"):
+                conn.start_tls(contexts()[0], "x")
+            conn.close()
+            await conn.wait_closed()
+
+    on_loop(main())
+
+
 def test_what_is_written_meanwhile_arrives_encrypted_and_in_order(on_loop):
     class Eager(Mail):
         def on_read(self, line):

@@ -18,7 +18,7 @@ from trews.arrivals import Arrivals
 from trews.connection import Connection
 from trews.datagram import Datagram
 from trews.datagram_open import DatagramListener, datagram_class, is_datagram, listener_for
-from trews.endpoint import Endpoint, check_call
+from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, TLSError, sentence
 from trews.handler import connection_class
 from trews.names import check_names, private_names
@@ -123,7 +123,6 @@ class Server:
         self._has_started = False  # on_start has returned: on_stop is due in the end
 
     def __init__(self, handler: Any, *wrong: Never, datagram: Any = None, **settings: Any) -> None:
-        check_call(_RIGHT, handler, wrong or (0,), settings)
         if wrong:
             raise TypeError(_RIGHT)
         if is_datagram(handler):

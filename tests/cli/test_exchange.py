@@ -62,7 +62,7 @@ def test_nobody_is_there(trews_command):
         endpoint = peer.endpoint
     result = trews_command("connect", endpoint, input=b"anybody?\n")
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr == b"trews: connection refused (is a server listening there?)\n"
+    assert result.stderr.decode() == f"trews: {endpoint}: connection refused (is a server listening there?)\n"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_server_for_both(start, listening, app):
         (["app:Echo", "4040"], "tcp:localhost:4040: Echo is for datagrams: write 'udp:localhost:4040'"),
         (["app:Stream", "udp:4040"], "udp:localhost:4040: Stream is for connections, and udp: is for datagrams"),
         (["app:handler", "udp:4040"], "udp:localhost:4040: handler is for connections"),
-        (["app:Echo", "udp:0", "--set", "framer=3"], "there is no setting 'framer'"),
+        (["app:Echo", "udp:0", "--set", "framer=3"], "framer is for connections: Echo is for datagrams"),
         (["app:Needs", "udp:0"], "Needs is made without arguments"),
         (["app:Echo", "udp:239.1.2.3:0?interface=nope0"], "there is no network interface 'nope0'"),
         (["app:Echo", "udp:[ff02::fb]:0"], "an address of one link only needs its interface"),

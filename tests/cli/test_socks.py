@@ -109,7 +109,7 @@ def test_curl_with_a_password(socks, site, curl, tmp_path, where):
 
 @pytest.mark.parametrize("site", ["127.0.0.1"], indirect=True)
 def test_our_own_command_through_it(socks, site, trews_command):
-    _, address = socks("--user", "ann", **{VARIABLE: "s3cret"})
+    process, address = socks("--user", "ann", **{VARIABLE: "s3cret"})
     endpoint = f"localhost:{site[1]}?via=socks5h://ann:s3cret@{address}"
     ended = trews_command("connect", endpoint, input=b"GET / HTTP/1.0\r\n\r\n")
     assert (ended.returncode, ended.stderr) == (0, b"")
@@ -118,6 +118,9 @@ def test_our_own_command_through_it(socks, site, trews_command):
     assert refused.returncode == 2
     assert refused.stderr.endswith(f"the proxy socks5h://{address}: wrong user or password\n".encode())
     assert b"S3cret" not in refused.stderr
+    line = process.stderr.readline()
+    assert line.endswith(b": wrong user or password\n")
+    assert b"S3cret" not in line
 
 
 def test_what_cannot_be_reached_is_an_error_of_curl(socks, curl):

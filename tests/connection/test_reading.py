@@ -217,6 +217,14 @@ class TestTimeout:
         assert start(w, w.connection.read(timeout=0)).result() == b"a"
         assert isinstance(raised(start(w, w.connection.read(timeout=0))), trews.TimedOut)
 
+    @pytest.mark.parametrize("timeout", [-1, -0.001, float("nan"), float("-inf")])
+    def test_no_time_is_below_zero(self, timeout):
+        w = wire(trews.Connection, framer=b"\n").feed(b"a\n")
+        error = raised(start(w, w.connection.read(timeout=timeout)))
+        assert isinstance(error, ValueError)
+        assert str(error).startswith("timeout is a number of seconds, 0 or more, or None for no limit, not ")
+        assert start(w, w.connection.read(timeout=0)).result() == b"a"
+
     def test_a_message_in_time_leaves_no_timer(self):
         w = wire(trews.Connection, framer=b"\n")
         task = start(w, w.connection.read(timeout=5))

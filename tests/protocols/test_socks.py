@@ -156,6 +156,31 @@ async def test_nobody_listening_there():
 
 
 @pytest.mark.parametrize(
+    ("users", "pieces", "why"),
+    [
+        (USERS, [b"\5\1\2\1\3ann\7S:ecret"], "wrong user or password"),
+        (USERS, [b"\5\1\0"], "the client does not log in with a user and a password"),
+        (None, [b"\5\1\2"], "the client wants to log in"),
+        (None, [b"GET / HTTP/1.1\r\n\r\n"], "the client does not speak SOCKS5"),
+        (None, [HELLO, ask(b"a\nb", 80)], r"'a\nb' cannot be the name of a host"),
+        (None, [HELLO, ask("192.0.2.1", 22)], "192.0.2.1:22 is not allowed"),
+        (None, [HELLO, ask("127.0.0.1", 9, command=2)], "the client asks for the command 2, and here is CONNECT only"),
+        (None, [HELLO, ask("127.0.0.1", 1)], "cannot connect to tcp:127.0.0.1:1?timeout=30: 127.0.0.1:1: connection ref"),
+    ],
+)
+@really
+async def test_a_refusal_is_a_line_in_the_log_without_secrets(caplog, users, pieces, why):
+    caplog.set_level("INFO", "trews")
+    async with serving(users, lambda host, port, conn: port != 22) as server:
+        await said(server, *pieces)
+    [record] = [record for record in caplog.records if record.args and isinstance(record.args[0], trews.Connection)]
+    assert record.levelname == "INFO"
+    assert why in record.getMessage()
+    assert "\n" not in record.getMessage()
+    assert "ecret" not in record.getMessage()
+
+
+@pytest.mark.parametrize(
     ("failure", "code"),
     [
         (ConnectionRefusedError(111, "refused"), 5),

@@ -342,3 +342,17 @@ def test_a_client_of_a_broadcast_address(host, source):
     assert option(sock, socket.SO_BROADCAST)
     assert sock.getsockname()[1]
     made.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("file", "that is not a socket$"), ("streams", "the socket there is not for datagrams: if it is for streams")],
+)
+def test_a_path_with_another_thing_than_a_socket_for_datagrams(tmp_path, name, why):
+    (tmp_path / "file").write_text("x")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.bind(f"{tmp_path}/streams")
+        sock.listen()
+        with pytest.raises(ConnectError, match=why):
+            asyncio.run(open_client(Endpoint.parse(f"unix:{tmp_path}/{name}")))

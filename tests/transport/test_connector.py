@@ -19,7 +19,7 @@ from tests.clients import LOOPS
 from trews import ConnectError, ConnectTimedOut, Endpoint, EndpointError, TimedOut, testing
 from trews import run as run_really
 from trews.testing import no_leaks
-from trews.transport.connector import open_stream, open_tcp
+from trews.transport.connector import check, open_stream, open_tcp
 
 LOOPBACK = socket.if_nameindex()[0][1]
 REFUSED = errno.ECONNREFUSED
@@ -563,10 +563,56 @@ def test_a_memory_name_that_nobody_has_is_one_sentence():
         opened("memory:none")
 
 
-@pytest.mark.parametrize("text", ["udp:80", "systemd:web"])
-def test_kinds_that_cannot_be_connected_to_are_refused(text):
-    with pytest.raises(EndpointError, match="cannot connect to"):
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("udp:80", "this version cannot connect to udp: endpoints"),
+        ("systemd:web", "systemd: endpoints are for servers"),
+        ("localhost:0", "port 0 is for listening, on any free one: say which to connect to"),
+        ("tls:localhost:0", "port 0 is for listening"),
+    ],
+)
+def test_what_cannot_be_connected_to_is_refused(text, why):
+    with pytest.raises(EndpointError, match=why):
         opened(text)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets here")
+def test_a_path_with_another_thing_than_a_socket_for_streams(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConnectError, match=r": that is not a socket$"):
+        opened(f"unix:{tmp_path}/file")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(f"{tmp_path}/datagrams")
+        with pytest.raises(ConnectError, match=r": the socket there is not for streams: if it is for datagrams, trews\."):
+            opened(f"unix:{tmp_path}/datagrams")
+
+
+CHECKED = [
+    ("systemd:web", EndpointError, "are for servers"),
+    ("localhost:0", EndpointError, "port 0"),
+    ("tcp:x:1?proxy_protocol=10.0.0.0/8", EndpointError, "proxy_protocol= is for servers"),
+    ("tls:x:1?client_ca=a.pem", EndpointError, "client_ca= is for servers"),
+    ("tls:x:1?ca=/no/such.pem", ConnectError, "ca=/no/such.pem: no such file"),
+    ("tcp:x:1?via=ftp://y:1", EndpointError, "not ftp://"),
+    ("tcp:[fe80::1%25]:1?via=http://y:1", EndpointError, "means nothing to a proxy"),
+    ("exec:no-such-program", ConnectError, "there is no program 'no-such-program'"),
+]
+
+
+@pytest.mark.parametrize(("text", "error", "why"), CHECKED)
+def test_what_can_never_work_shows_without_connecting(text, error, why):
+    endpoint = Endpoint.parse(text)
+    with pytest.raises(error, match=why):
+        check(endpoint)
+    with pytest.raises(error, match=why):
+        trews.run(trews.connect(endpoint)._connect())
+
+
+@pytest.mark.parametrize("text", ["9", "unix:/no/such", "tls:x:1?verify=no", "tcp:x:1?via=socks5://y:1", "exec:sh -c x"])
+def test_what_may_work_later_passes_in_silence(text, caplog):
+    check(Endpoint.parse(text))
+    assert not caplog.records
 
 
 def test_tls_has_the_same_socket_as_tcp():
