@@ -60,8 +60,16 @@ class Wants(trews.Datagram):
         (lambda: trews.connect("udp:localhost:9", handler), TypeError, "by a subclass of trews.Datagram"),
         (lambda: trews.connect("udp:localhost:9", StreamEcho), TypeError, "by a subclass of trews.Datagram"),
         (lambda: trews.connect("udp:localhost:9", framer=None), TypeError, "framer is for connections: Datagram is"),
-        (lambda: Server(Echo, idle_timeout=4), TypeError, "idle_timeout is for connections: Echo is for datagrams, which"),
-        (lambda: trews.connect("tcp:localhost:9", Echo), trews.EndpointError, "Echo is for datagrams: take udp: or unix:"),
+        (
+            lambda: Server(Echo, idle_timeout=4),
+            TypeError,
+            "idle_timeout is for connections: Echo is for datagrams, which",
+        ),
+        (
+            lambda: trews.connect("tcp:localhost:9", Echo),
+            trews.EndpointError,
+            "Echo is for datagrams: take udp: or unix:",
+        ),
         (lambda: trews.Client("udp:localhost:9"), trews.EndpointError, "datagrams have no connection to keep"),
         (lambda: any_client("localhost:9", Echo), TypeError, "Echo is not a subclass of trews.Connection"),
     ],

@@ -289,7 +289,11 @@ REFUSED = [
     ("tls:1?client_cert=no", "expected optional or required, not 'no'", "tls:1?client_cert="),
     ("tls:a:1?server_name=a b", "expected the name of a host, not 'a b'", "tls:a:1?server_name="),
     ("tcp:a:1?via=proxy:1080", PROXY, "tcp:a:1?via="),
-    ("tcp:a:1?via=http://u:p@ss:w@h:1", PROXY + "; in a user or password '@' is written '%40', and '/'", "tcp:a:1?via="),
+    (
+        "tcp:a:1?via=http://u:p@ss:w@h:1",
+        PROXY + "; in a user or password '@' is written '%40', and '/'",
+        "tcp:a:1?via=",
+    ),
     ("ssl:8443", "'ssl' is not a kind of endpoint: did you mean 'tls:8443'? (If it is a host: 'tcp:ssl:8443')", ""),
     ("HTTPS:443?timeout=3", "did you mean 'tls:443'? (If it is a host: 'tcp:HTTPS:443')", ""),
     ("tcp:a:1?via=http://", PROXY, "tcp:a:1?via="),

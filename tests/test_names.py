@@ -10,7 +10,7 @@ import pytest
 
 import trews
 from trews.connection import _private as CONNECTION_NAMES
-from trews.names import check_names, private_names, takes
+from trews.names import check_names, is_slip, private_names, takes
 from trews.server import _private as SERVER_NAMES
 from trews.settings import CALLBACKS, SERVER_CALLBACKS
 from trews.testing import wire
@@ -309,3 +309,20 @@ class TestArguments:
 )
 def test_takes(function, counts):
     assert {count for count in range(4) if takes(function, count)} == counts
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("on_conect", True),
+        ("on_connnect", True),
+        ("on_cnonect", True),
+        ("on_connect", False),
+        ("on_connects", False),
+        ("on_cnnct", False),
+        ("on_konnect", False),
+        ("", False),
+    ],
+)
+def test_is_slip(name, is_one):
+    assert is_slip(name, "on_connect") is is_one

@@ -13,7 +13,7 @@ import trews
 from tests.connection.recorder import Recorder
 from trews.framing import Framer, Line, Netstring, Prefixed, Varint
 from trews.handler import connection_class
-from trews.settings import CALLBACKS, CLIENT_CALLBACKS, DEFAULTS, SERVER_CALLBACKS, is_near, is_slip, nearest
+from trews.settings import CALLBACKS, CLIENT_CALLBACKS, DEFAULTS, SERVER_CALLBACKS, is_near, nearest
 from trews.testing import run, wire
 
 KIB = 1024
@@ -423,23 +423,6 @@ class TestCallbackNames:
         async def override(self, *args): ...
 
         type("Mine", (trews.Connection,), {name: override})
-
-
-@pytest.mark.parametrize(
-    ("name", "is_one"),
-    [
-        ("on_conect", True),
-        ("on_connnect", True),
-        ("on_cnonect", True),
-        ("on_connect", False),
-        ("on_connects", False),
-        ("on_cnnct", False),
-        ("on_konnect", False),
-        ("", False),
-    ],
-)
-def test_is_slip(name, is_one):
-    assert is_slip(name, "on_connect") is is_one
 
 
 @pytest.mark.parametrize(

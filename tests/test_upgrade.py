@@ -106,7 +106,9 @@ def test_what_the_reply_must_be_is_said(on_loop):
     async def main():
         async with mail() as server:
             conn = await trews.connect(server.endpoints[0])
-            with pytest.raises(TypeError, match=r"^reply takes bytes, bytearray or memoryview, not str; encode it first"):
+            with pytest.raises(
+                TypeError, match=r"^reply takes bytes, bytearray or memoryview, not str; encode it first"
+            ):
                 conn.start_tls(contexts()[0], "x")
             conn.close()
             await conn.wait_closed()

@@ -44,7 +44,9 @@ def datagram_class(handler: Any, settings: dict[str, Any]) -> type[Datagram]:
         )
     for name in settings:
         if name in DEFAULTS and name not in DATAGRAM_DEFAULTS:
-            raise TypeError(f"{name} is for connections: {handler.__name__} is for datagrams, which have no such setting")
+            raise TypeError(
+                f"{name} is for connections: {handler.__name__} is for datagrams, which have no such setting"
+            )
     check_known(settings, DATAGRAM_DEFAULTS)
     if not settings:
         cls: type[Datagram] = handler

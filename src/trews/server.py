@@ -50,7 +50,9 @@ logger = logging.getLogger("trews")
 _LIMITS: dict[str, Any] = {"max_connections": None, "max_connections_per_host": None, "max_handshakes": 1000}
 
 
-_RIGHT = 'trews.Server takes the handler; where to listen is said to listen(): trews.Server(Echo).listen("localhost:4040")'
+_RIGHT = (
+    'trews.Server takes the handler; where to listen is said to listen(): trews.Server(Echo).listen("localhost:4040")'
+)
 
 
 class State(enum.IntEnum):

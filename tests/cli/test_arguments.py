@@ -37,6 +37,11 @@ def test_a_bad_endpoint_is_refused_as_everywhere():
         arguments.listening("tcp:x:y:z")
 
 
+def test_what_nobody_can_reach_is_refused():
+    with pytest.raises(Problem, match=r"^memory:x: memory: is within one program, and no other can connect to it$"):
+        arguments.listening("memory:x")
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [

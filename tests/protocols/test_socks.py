@@ -165,7 +165,11 @@ async def test_nobody_listening_there():
         (None, [HELLO, ask(b"a\nb", 80)], r"'a\nb' cannot be the name of a host"),
         (None, [HELLO, ask("192.0.2.1", 22)], "192.0.2.1:22 is not allowed"),
         (None, [HELLO, ask("127.0.0.1", 9, command=2)], "the client asks for the command 2, and here is CONNECT only"),
-        (None, [HELLO, ask("127.0.0.1", 1)], "cannot connect to tcp:127.0.0.1:1?timeout=30: 127.0.0.1:1: connection ref"),
+        (
+            None,
+            [HELLO, ask("127.0.0.1", 1)],
+            "cannot connect to tcp:127.0.0.1:1?timeout=30: 127.0.0.1:1: connection ref",
+        ),
     ],
 )
 @really

@@ -584,7 +584,9 @@ def test_a_path_with_another_thing_than_a_socket_for_streams(tmp_path):
         opened(f"unix:{tmp_path}/file")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(f"{tmp_path}/datagrams")
-        with pytest.raises(ConnectError, match=r": the socket there is not for streams: if it is for datagrams, trews\."):
+        with pytest.raises(
+            ConnectError, match=r": the socket there is not for streams: if it is for datagrams, trews\."
+        ):
             opened(f"unix:{tmp_path}/datagrams")
 
 
@@ -609,7 +611,9 @@ def test_what_can_never_work_shows_without_connecting(text, error, why):
         trews.run(trews.connect(endpoint)._connect())
 
 
-@pytest.mark.parametrize("text", ["9", "unix:/no/such", "tls:x:1?verify=no", "tcp:x:1?via=socks5://y:1", "exec:sh -c x"])
+@pytest.mark.parametrize(
+    "text", ["9", "unix:/no/such", "tls:x:1?verify=no", "tcp:x:1?via=socks5://y:1", "exec:sh -c x"]
+)
 def test_what_may_work_later_passes_in_silence(text, caplog):
     check(Endpoint.parse(text))
     assert not caplog.records

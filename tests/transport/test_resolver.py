@@ -259,7 +259,9 @@ async def test_the_timeout():
 
 @pytest.mark.parametrize("overrides", [["a"], "a", 5])
 def test_overrides_are_by_name(overrides):
-    with pytest.raises(TypeError, match=r"^overrides are addresses by name, such as \{'db\.example': '127\.0\.0\.1'\}, not"):
+    with pytest.raises(
+        TypeError, match=r"^overrides are addresses by name, such as \{'db\.example': '127\.0\.0\.1'\}, not"
+    ):
         Resolver(overrides=overrides)
 
 

@@ -47,8 +47,8 @@ def told(done):
 def test_an_authority_that_the_client_does_not_know(pem, stranger):
     client, server = told(shake(serving(pem), stranger.trusting()))
     assert client == (
-        "the certificate of mail is signed by an authority that is not trusted here: trust a private one with ca=FILE, or in "
-        "an SSLContext of your own (or mail does not send its whole chain)"
+        "the certificate of mail is signed by an authority that is not trusted here: trust a private one with ca=FILE, "
+        "or in an SSLContext of your own (or mail does not send its whole chain)"
     )
     assert "the client does not trust this server's certificate" in server
 
@@ -240,7 +240,9 @@ def test_what_was_changed_on_the_way(authority, pem):
     assert by_client == "what was sent did not reach mail unchanged"
 
 
-@pytest.mark.parametrize("answer", [lambda hello: hello, lambda _: b"\x16\x03\x01\x00\x05aaaaaaa"], ids=["echo", "junk"])
+@pytest.mark.parametrize(
+    "answer", [lambda hello: hello, lambda _: b"\x16\x03\x01\x00\x05aaaaaaa"], ids=["echo", "junk"]
+)
 def test_what_is_no_answer_of_tls_may_be_no_tls_at_all(authority, answer):
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = authority.trusting().wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -250,7 +252,8 @@ def test_what_is_no_answer_of_tls_may_be_no_tls_at_all(authority, answer):
     with pytest.raises(ssl.SSLError) as caught:
         tls.do_handshake()
     assert explain(caught.value, server_side=False, host="mail") == (
-        "what came from mail is not right TLS: mail does not speak TLS on this port, or somebody has changed it on the way"
+        "what came from mail is not right TLS: mail does not speak TLS on this port, or somebody has changed "
+        "it on the way"
     )
 
 

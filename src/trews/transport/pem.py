@@ -182,7 +182,9 @@ def _expect_certificate(file: File) -> None:
     hint = ""
     if _KEY.search(data):
         hint = ", but a private key"
-        hint += ": have cert= and key= changed places?" if file.option == "cert" else "; name the authority's certificate"
+        hint += (
+            ": have cert= and key= changed places?" if file.option == "cert" else "; name the authority's certificate"
+        )
     elif data.startswith(b"\x30"):
         hint = f": if it is one in DER, write it anew with `openssl x509 -inform DER -in {file.name} -out NEW.pem`"
     raise PemError(f"there is no PEM certificate in {file}{hint}")

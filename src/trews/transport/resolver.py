@@ -71,7 +71,9 @@ class Resolver:
         if not cache_seconds >= 0:  # nor NaN
             raise ValueError(f"cache_seconds is a time in seconds, 0 for no cache, not {cache_seconds!r}")
         if overrides is not None and not hasattr(overrides, "items"):
-            raise TypeError(f"overrides are addresses by name, such as {{'db.example': '127.0.0.1'}}, not {overrides!r}")
+            raise TypeError(
+                f"overrides are addresses by name, such as {{'db.example': '127.0.0.1'}}, not {overrides!r}"
+            )
         self._cache_seconds = cache_seconds
         self._cache = {}
         self._overrides = dict(_override(name, addresses) for name, addresses in (overrides or {}).items())
