@@ -10,7 +10,7 @@ import enum
 import functools
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, Never, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from trews import timers
 from trews.addresses import from_name, shown
@@ -96,6 +96,8 @@ class Server:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here and not in __init__: a subclass that forgets super().__init__() gets a sentence, not a riddle.
+        if len(args) > 1 and cls.__init__ is Server.__init__:
+            raise TypeError(_RIGHT)
         self = super().__new__(cls)
         self._prepare()
         return self
@@ -124,9 +126,7 @@ class Server:
         self._final_task: asyncio.Task[None] | None = None
         self._has_started = False  # on_start has returned: on_stop is due in the end
 
-    def __init__(self, handler: Any, *wrong: Never, datagram: Any = None, **settings: Any) -> None:
-        if wrong:
-            raise TypeError(_RIGHT)
+    def __init__(self, handler: Any, *, datagram: Any = None, **settings: Any) -> None:
         if is_datagram(handler):
             if datagram is not None:
                 raise TypeError(f"{handler.__name__} is for datagrams already; datagram= stands beside connections")

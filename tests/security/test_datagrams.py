@@ -129,7 +129,7 @@ async def test_unix_clients_that_do_not_read_hold_back_nobody(tmp_path):
                     await asyncio.sleep(0)
             async with trews.connect(server.endpoints[0], trews.Datagram) as client:
                 client.write(b"me, too")
-                assert (await client.read(5))[0] == b"me, too"
+                assert (await client.read(timeout=5))[0] == b"me, too"
             assert served._waiting < 200_000
 
 

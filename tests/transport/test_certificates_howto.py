@@ -60,7 +60,7 @@ def test_an_older_recipe_is_refused_in_the_words_of_the_page(made, endpoints, tm
     context, name = client_context(Endpoint.parse("tls:localhost:1?ca=ca.pem"))
     failed = shake(server.context, context, name).client
     words = "Missing Authority Key Identifier"
-    assert explain(failed, server_side=False, host="mail") == f"the certificate of mail is refused: {words}"
+    assert words in explain(failed, server_side=False, host="mail")
     assert words in PAGE
 
 
@@ -68,5 +68,5 @@ def test_the_sentences_of_the_page_are_those_that_come():
     tables = PAGE.partition("## When it fails")[2]
     said = re.findall(r"^\| ([^|]*\w[^|]*) \|", tables, re.MULTILINE)
     real = "\n".join(text for both in (*_REASONS.values(), *_REFUSED.values()) for text in both)
-    assert len(said) == 10
+    assert len(said) == 11
     assert [words for words in said if words not in real] == []

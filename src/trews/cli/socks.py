@@ -47,8 +47,13 @@ def command(endpoint: str, user: str | None, password_file: str | None, grace: s
             file=sys.stderr,
             flush=True,
         )
-    logging.getLogger("trews").setLevel(logging.INFO)  # who was refused, and why
-    run_aloud(server, seconds, trace)
+    logger = logging.getLogger("trews")
+    level = logger.level
+    logger.setLevel(logging.INFO)  # who was refused, and why
+    try:
+        run_aloud(server, seconds, trace)
+    finally:
+        logger.setLevel(level)
 
 
 def credentials(user: str | None, file: str | None) -> dict[str, str] | None:
