@@ -13,7 +13,8 @@ import trews
 from tests.servers import virtually
 from tests.tlspeer import V12, V13, VERSIONS, Noting, secured, settle
 from trews.errors import WriteBufferFull, WriteStalled
-from trews.transport.tls import CHUNK_MAX, RECORD
+from trews.transport.records import RECORD
+from trews.transport.tls import CHUNK_MAX
 
 BOTH_VERSIONS = pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS)
 DATA = random.Random(0).randbytes(400_000)

@@ -9,7 +9,7 @@ import asyncio
 
 import trews
 
-# Seconds without a byte taken by a side for which some wait, or without one either way when one side has ended. A person
+# Seconds without a byte taken by a side for which some wait, or one either way when one side has ended. A person
 # may pause a download for a while; a side that does nothing for so long has left.
 STALLED = 600.0
 
