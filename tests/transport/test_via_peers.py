@@ -123,7 +123,9 @@ def squid():
         port = free_port()
         config = SQUID.format(port=port, helper=helper, folder=path, forbidden=FORBIDDEN)
         (path / "squid.conf").write_text(config)
-        with running([command, "-N", "-f", path / "squid.conf"], port, path / "log"):
+        # A name of its own (letters and digits): its memory is shared by name with another squid on this machine.
+        name = f"trews{os.getpid()}"
+        with running([command, "-N", "-n", name, "-f", path / "squid.conf"], port, path / "log"):
             yield port
 
 
