@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
 import trustme
+import uvloop
 
 import trews
+from examples import foreign_main_loop
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 TEXT = (EXAMPLES / "getme.py").read_bytes()
@@ -28,7 +31,7 @@ DIALOGUES = {
     "reconnecting_client": (b"hello\n", b"hello\r\n"),
     "send_file": (b"", (EXAMPLES / "send_file.py").read_bytes()),
     "sort_lines": (b"b\na\n", b"a\nb\n"),
-    "starttls": (b"", b"220 localhost ESMTP\r\n"),
+    "starttls": (b"EHLO me\r\n", b"220 localhost ESMTP\r\n250"),
     "states": (b"alice\nsecret\nwhoami\n", b"user:\r\npassword:\r\nwelcome, alice: whoami, or quit\r\nalice\r\n"),
     "upper": (b"hello\n", b"HELLO\n"),
 }
@@ -74,7 +77,7 @@ def test_there_is_a_dialogue_for_each():
     assert streams == set(DIALOGUES)
 
 
-@pytest.mark.parametrize("factory", [trews.EventLoop, asyncio.SelectorEventLoop])
+@pytest.mark.parametrize("factory", [trews.EventLoop, asyncio.SelectorEventLoop, uvloop.new_event_loop])
 @pytest.mark.parametrize("name", DIALOGUES)
 def test_it_runs_unchanged(name, ends, factory, monkeypatch):
     listen, client = ends
@@ -96,3 +99,23 @@ def test_it_runs_unchanged(name, ends, factory, monkeypatch):
 
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(main())
+
+
+def test_the_one_with_a_main_loop_of_its_own_does_too(ends):
+    listen, client = ends
+    loop = trews.EventLoop()
+    arena = foreign_main_loop.Arena(foreign_main_loop.Spectator).listen(listen)
+
+    async def watch():
+        async with trews.connect(client(arena.endpoints[0]), framer=b"\n") as conn:
+            conn.write(b"kick\n")
+            return [await conn.read(timeout=10) for _ in range(2)]
+
+    loop.run_until_complete(arena.start())
+    try:
+        watching = loop.create_task(watch())
+        arena.play(loop, itertools.takewhile(lambda _: not watching.done(), itertools.count()))
+        assert any(b" m" in line for line in watching.result())
+        loop.run_until_complete(foreign_main_loop.stop(arena))
+    finally:
+        loop.close()

@@ -343,6 +343,31 @@ def test_a_first_record_that_follows_at_once(on_loop):
     on_loop(main())
 
 
+def test_reading_stops_before_the_reply_is_written():
+    """On a transport that is not ours; on ours nothing can come between."""
+    calls = []
+
+    class Watched(Mail):
+        def on_read(self, line):
+            below = self._transport
+            for name in ("pause_reading", "write", "resume_reading", "set_protocol"):
+                method = getattr(below, name)
+                setattr(below, name, lambda *args, name=name, method=method: calls.append(name) or method(*args))
+            calls.clear()
+            super().on_read(line)
+
+    async def main():
+        async with mail(Watched) as server:
+            conn = await begun(server)
+            await conn.start_tls(contexts()[0], server_name="localhost")
+            conn.close()
+            await conn.wait_closed()
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(asyncio.wait_for(main(), 50))
+    assert list(dict.fromkeys(calls))[:4] == ["pause_reading", "write", "set_protocol", "resume_reading"]
+
+
 # -- bytes in clear
 
 

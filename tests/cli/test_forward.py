@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+import trews
 from trews.cli import main
 
 KIB = 1024
@@ -78,6 +79,23 @@ def stopped(process):
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     return process.stderr.read().decode()
+
+
+def test_datagrams(forward):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as target:
+        target.bind(("127.0.0.1", 0))
+        target.settimeout(20)
+        process, endpoint = forward("udp:localhost:0", f"udp:127.0.0.1:{target.getsockname()[1]}")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(20)
+            sender.connect(("127.0.0.1", trews.Endpoint.parse(endpoint).port))
+            for data in (b"question", b"", bytes(60_000)):
+                sender.send(data)
+                got, address = target.recvfrom(65536)
+                assert got == data
+                target.sendto(got[::-1] + b"!", address)
+                assert sender.recv(65536) == data[::-1] + b"!"
+    assert stopped(process) == ""
 
 
 @pytest.mark.parametrize("a", ["tcp:127.0.0.1:0", "unix:a"])
@@ -192,8 +210,12 @@ def test_a_stop_drains(forward):
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
-        ("udp:5353", "8080", "udp:localhost:5353: forward joins streams, and udp: has datagrams"),
-        ("8080", "udp:localhost:53", "udp:localhost:53: forward joins streams, and udp: has datagrams"),
+        ("udp:5353", "8080", "udp:localhost:5353 and tcp:8080: streams are joined with streams, and udp: with udp:"),
+        (
+            "8080",
+            "udp:localhost:53",
+            "tcp:localhost:8080 and udp:localhost:53: streams are joined with streams, and udp: with udp:",
+        ),
         ("8080", "stdio:", "stdio: cannot be forwarded to: it is one connection, and each client needs one of its own"),
         ("8080", "fd:3", "fd:3 cannot be forwarded to: it is one connection, and each client needs one of its own"),
         ("8080", "systemd:web", "systemd:web cannot be forwarded to: systemd: is for listening"),

@@ -13,6 +13,7 @@ from trews.cli import arguments
 from trews.cli.problem import Problem
 from trews.cli.serve import run_aloud
 from trews.endpoint import Endpoint
+from trews.protocols.datagram_relay import DatagramRelay
 from trews.protocols.relay import relay
 from trews.transport.connector import check
 
@@ -38,19 +39,21 @@ def command(a: str, b: str, grace: str, trace: bool) -> None:
     """Listen on A, and connect everybody who comes to B, until Ctrl-C or SIGTERM.
 
     A and B are endpoints: a port (8080), tcp:HOST:PORT, unix:PATH, ... Without a host A is localhost only, and
-    'tcp:*:8080' is all interfaces; B is localhost, too.
+    'tcp:*:8080' is all interfaces; B is localhost, too. With udp: both must be that.
     """
     seconds = arguments.seconds("--grace", grace)
     listening, target = arguments.listening(a), Endpoint.parse(b)
-    for endpoint in (listening, target):
-        if endpoint.kind == "udp":
-            raise Problem(f"{endpoint.shown}: forward joins streams, and udp: has datagrams")
+    if (listening.kind == "udp") is not (target.kind == "udp"):
+        raise Problem(f"{listening.shown} and {target.shown}: streams are joined with streams, and udp: with udp:")
     if target.kind in _REFUSED:
         raise Problem(f"{target.shown} cannot be forwarded to: {_REFUSED[target.kind]}")
     check(target)
     if arguments.listening(b) == listening and listening.port != 0:
         raise Problem(f"A and B are both {listening.shown}: each connection would be forwarded to itself, without end")
-    server = trews.Server(forwarder(target), half_close=True)
+    if target.kind == "udp":
+        server = trews.Server(type("Relay", (DatagramRelay,), {"target": target}))
+    else:
+        server = trews.Server(forwarder(target), half_close=True)
     server.listen(listening)
     run_aloud(server, seconds, trace)
 
