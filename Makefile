@@ -1,5 +1,5 @@
 # make check   static: format, lint, types, layers, mirror, names, links, sizes (make -k check: all, though one fails)
-# make test    the fast set, at most three minutes
+# make test    the fast set, about four minutes
 # make demo    a chat to join by telnet
 # make long    what takes hours; never in CI
 
