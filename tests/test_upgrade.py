@@ -472,6 +472,6 @@ def test_not_before_it_is_connected():
 
 def test_ssl_is_imported_only_then():
     source = Path(trews.__file__).parent
-    for name in ("connection", "lifecycle", "server", "keeper", "arrivals"):
+    for name in ("connection", "lifecycle", "server", "keeper", "handshakes"):
         lines = (source / f"{name}.py").read_text().splitlines()
         assert "import ssl" not in lines, name

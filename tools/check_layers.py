@@ -33,7 +33,7 @@ LAYERS = """
     connection datagram_lifecycle
     datagram
     datagram_open
-    handler keeper arrivals registry
+    handler keeper handshakes registry
     server client
     serving
     __init__

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from trews import timers
 from trews.addresses import from_name, shown
-from trews.arrivals import Arrivals
 from trews.connection import Connection
 from trews.datagram import Datagram
 from trews.datagram_open import DatagramListener, datagram_class, is_datagram, listener_for
 from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, TLSError, sentence
 from trews.handler import connection_class
+from trews.handshakes import Handshakes
 from trews.names import check_names, private_names
 from trews.registry import Connections, Drained, Stats
 from trews.settings import (
@@ -113,7 +113,7 @@ class Server:
         self._alive: dict[int, Connection] = {}  # on_close has not returned, or the socket is still there
         self._sockets: dict[int, str | None] = {}  # by connection id: the host it counts for
         self._hosts: dict[str, int] = {}
-        self._arrivals = Arrivals()
+        self._handshakes = Handshakes()
         self._is_full = False
         self._stats = Stats()
         self._aborted = 0
@@ -328,7 +328,7 @@ class Server:
         self._state = State.STOPPING
         self._close_listeners()
         if self._loop is not None:
-            self._arrivals.hurry(self._loop, lambda: True)
+            self._handshakes.hurry(self._loop, lambda: True)
         self._at_stop = len(self._alive)
         for connection in (*self.connections, *self.datagrams):
             connection._begin_stop()
@@ -346,7 +346,7 @@ class Server:
         self._is_grace_over = True
         if self._start_task is not None:
             self._start_task.cancel()
-        self._arrivals.give_up("the server's grace is over")
+        self._handshakes.give_up("the server's grace is over")
         for connection in list(self._alive.values()):
             if not connection._is_ended:
                 self._aborted += 1
@@ -427,7 +427,7 @@ class Server:
             for listener in self._listeners:
                 listener.pause()
             if self._loop is not None:
-                self._arrivals.hurry(self._loop, lambda: self._is_full)
+                self._handshakes.hurry(self._loop, lambda: self._is_full)
         return False
 
     def _make_room(self) -> None:
@@ -480,7 +480,7 @@ class Server:
             if isinstance(result, TLSError):
                 self._stats.handshakes_failed += 1
                 what = f"{listener.endpoint.shown}: the TLS handshake of {shown(address)} failed"
-                self._arrivals.tell(what, result, loop.time())
+                self._handshakes.tell(what, result, loop.time())
             else:
                 attach(loop, result, connection, address, failed)
 
@@ -488,7 +488,7 @@ class Server:
         if context is None:
             attach(loop, sock, connection, address, failed)
         else:
-            self._arrivals.begin(loop, sock, context, self.max_handshakes, shaken, lambda: self._released(connection))
+            self._handshakes.begin(loop, sock, context, self.max_handshakes, shaken, lambda: self._released(connection))
 
     def _turn_away(self, sock: Any) -> None:
         sock.close()

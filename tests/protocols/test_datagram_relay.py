@@ -108,6 +108,21 @@ def test_who_is_quiet_is_forgotten(loop, monkeypatch):
     on(loop, main)
 
 
+def test_a_target_that_cannot_be_had_is_told_once_a_minute(caplog):
+    """Senders can be forged, and must not fill the log."""
+
+    async def main():
+        async with relay_to(trews.Endpoint.parse("udp:127.0.0.1:9?source=[::1]")) as relay:
+            datagram = relay.datagrams[0]
+            for number in range(5):
+                datagram.on_read(b"x", ("127.0.0.1", 10_000 + number))
+            while datagram.senders:
+                await asyncio.sleep(0)
+
+    trews.run(main())
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
 def test_what_comes_before_its_socket_is_there_is_kept_to_a_bound():
     async def main():
         async with shouting() as target, relay_to(target.endpoints[0]) as relay:

@@ -209,7 +209,7 @@ def test_a_flood_of_handshakes_leaves_nothing(make, times):
             await until(lambda: not server._sockets)
             await settle()
             assert server.stats.accepted == server.stats.handshakes_failed == times
-            assert (len(server._arrivals), server._hosts, server.notes) == (0, {}, [])
+            assert (len(server._handshakes), server._hosts, server.notes) == (0, {}, [])
             if before is not None:
                 assert len(os.listdir("/proc/self/fd")) <= before
             conn = await trews.connect(f"tls:127.0.0.1:{server.port}?server_name=localhost", tls_context=contexts()[0])

@@ -15,8 +15,9 @@ from tests.clients import LOOPS
 from tests.servers import virtually
 from tests.tlspeer import V12, V13, VERSIONS, Peer, begin, contexts, join, memory_ends, settle
 from trews.errors import TLSError
+from trews.poller import READ
 from trews.transport.handshake import Handshake
-from trews.transport.tls import HANDSHAKE_TIMEOUT, LEAVE_TIMEOUT, TLSSocket
+from trews.transport.tls import DISCARDS_A_TURN, HANDSHAKE_TIMEOUT, LEAVE_TIMEOUT, TLSSocket
 
 BOTH_VERSIONS = pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS)
 ON_LOOPS = pytest.mark.parametrize("make", LOOPS.values(), ids=LOOPS)
@@ -132,6 +133,31 @@ async def test_what_comes_after_a_failure_is_thrown_away_until_the_deadline():
     while not gone.count:
         await asyncio.sleep(0.5)
     assert began + LEAVE_TIMEOUT <= now() <= began + LEAVE_TIMEOUT + 0.5  # not the 10 s of a handshake
+
+
+@virtually
+async def test_what_is_thrown_away_takes_no_more_than_its_turn():
+    made, far, gone = started()
+    far.send(b"GET / HTTP/1.1\r\n\r\n")
+    assert "plain HTTP" in str(await made)
+    calls = []
+    far.peer.chunk = 1
+    receive = far.peer.recv
+    far.send(bytes(100))
+
+    def counted(size):
+        calls.append(now())
+        return receive(size)
+
+    tls = far.peer._watcher
+    tls._recv = counted
+    tls.on_event(READ)
+    assert len(calls) == DISCARDS_A_TURN
+    while far.peer.inbound:
+        await asyncio.sleep(0)
+    far.close()
+    while not gone.count:
+        await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,22 @@ async def test_the_first_request_in_one_segment_with_the_end_of_the_handshake(fi
 
 
 @virtually
+async def test_what_comes_behind_the_handshake_is_opened_in_slices_too():
+    """Or key updates in that one segment would stop the loop for half a second."""
+    near, far = memory_ends()
+    made = begin(near)
+    peer = Peer(far, contexts()[0])
+    await peer.send(peer.step()[1])
+    await settle()
+    await peer.send(peer.step()[1] + peer.seal(bytes(40_000)))
+    tls = await made
+    assert tls._incoming.pending == 0  # OpenSSL has none of it yet
+    assert len(tls._records._sealed) > 40_000
+    tls.close()
+    await settle()
+
+
+@virtually
 async def test_the_first_request_waits_in_memory_for_who_does_not_read_yet():
     near, far = memory_ends()
     made = begin(near)

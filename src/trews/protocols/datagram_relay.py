@@ -12,6 +12,7 @@ logger = logging.getLogger("trews")
 
 IDLE = 120.0  # seconds without a datagram either way, then a sender is forgotten (RFC 4787, REQ-5)
 SENDERS = 1000  # at once: each costs a descriptor. The one that came first gives way to a new one
+QUIET = 60.0  # seconds between two lines in the log about a target that cannot be had
 WAITING = 64  # datagrams of one sender while its socket is made
 
 
@@ -26,6 +27,14 @@ class DatagramRelay(trews.Datagram):
 
     def on_open(self) -> None:
         self.senders: dict[Any, Sender] = {}
+        self.quiet_until = 0.0
+
+    def complain(self, why: str) -> None:
+        """Log what keeps datagrams from the target: once a minute, as senders can be forged by the thousand."""
+        now = asyncio.get_running_loop().time()
+        if now >= self.quiet_until:
+            self.quiet_until = now + QUIET
+            logger.warning("%s: %s", self.target.shown, why)
 
     def on_read(self, data: bytes, address: Any) -> None:
         sender = self.senders.get(address)
@@ -62,7 +71,7 @@ class Sender:
                 self._waiting.clear()
                 await self._answers(peer)
         except trews.Error as exc:
-            logger.warning("%s: %s", self._relay.target.shown, str(exc).partition("\n")[0])
+            self._relay.complain(str(exc).partition("\n")[0])
         finally:
             if self._relay.senders.get(self._address) is self:
                 del self._relay.senders[self._address]

@@ -39,6 +39,7 @@ RECV_MIN, RECV_MAX = 2 * RECORD, 16 * RECORD  # of what is below, at once
 CHUNK_MAX = 4 * RECORD  # sealed at once: more each time that all is taken, one record after it was not
 SEND_MAX = 16 * RECORD  # then the others get their turn
 LEAVE_TIMEOUT = 2.0  # seconds for a goodbye that has found no room, and for an alert to be taken
+DISCARDS_A_TURN = 4  # recvs of what nobody wants; then the others get theirs
 CONTROL_MAX = 256 * 1024  # answers to what a peer asks for on the level of TLS, and does not read
 
 SHAKING, OPEN, BROKEN, LEAVING, CLOSED = range(5)
@@ -165,7 +166,9 @@ class TLSSocket:
         self._push_control()
         self._state = OPEN
         self._wheel.disarm(self)
-        self._records.has_more = self._incoming.pending > 0
+        leftover = self._incoming.read()  # what came behind the handshake, to be opened in slices as all that follows
+        if leftover:
+            self._records.feed(leftover)
         self._gone = _nothing
         self._poll()
         if self._records.has_more and self._mask & READ:
@@ -209,8 +212,11 @@ class TLSSocket:
 
     def _discard(self) -> None:
         try:
-            while self._recv(RECV_MAX):
-                pass
+            for _ in range(DISCARDS_A_TURN):
+                if not self._recv(RECV_MAX):
+                    break
+            else:
+                return  # it is told again
         except (BlockingIOError, InterruptedError):
             return
         except OSError:

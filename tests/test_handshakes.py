@@ -11,15 +11,15 @@ import trews
 from tests.servers import Notes, really, until, virtually
 from tests.tlspeer import V13, Noting, Peer, contexts, memory_ends, settle
 from trews import Server
-from trews.arrivals import SORTS, Arrivals
 from trews.errors import TLSError
+from trews.handshakes import SORTS, Handshakes
 
 
 class Some:
-    """Arrivals, and what became of each."""
+    """Handshakes, and what became of each."""
 
     def __init__(self):
-        self.arrivals = Arrivals()
+        self.handshakes = Handshakes()
         self.results, self.gone, self.ends = {}, [], {}
 
     def begin(self, name, limit=3):
@@ -30,7 +30,7 @@ class Some:
         def done(result):
             self.results[name] = result
 
-        self.arrivals.begin(loop, near, contexts()[1], limit, done, lambda: self.gone.append(name))
+        self.handshakes.begin(loop, near, contexts()[1], limit, done, lambda: self.gone.append(name))
         return far
 
 
@@ -41,11 +41,11 @@ async def test_the_oldest_gives_way():
         some.begin(name)
     assert list(some.results) == some.gone == ["a"]
     assert "3 handshakes are in progress (max_handshakes), and this is the oldest" in str(some.results["a"])
-    assert len(some.arrivals) == 3
+    assert len(some.handshakes) == 3
     some.begin("e", limit=1)
     assert some.gone == ["a", "b", "c", "d"]
-    some.arrivals.give_up("the end")
-    assert len(some.arrivals) == 0
+    some.handshakes.give_up("the end")
+    assert len(some.handshakes) == 0
     assert some.gone == ["a", "b", "c", "d", "e"]
 
 
@@ -54,8 +54,8 @@ async def test_what_is_done_counts_no_more_and_is_left_alone():
     some = Some()
     peer = Peer(some.begin("a"), contexts()[0])
     await peer.shake()
-    assert len(some.arrivals) == 0
-    some.arrivals.give_up("the end")
+    assert len(some.handshakes) == 0
+    some.handshakes.give_up("the end")
     await settle()
     tls = some.results["a"]
     assert tls.tls.version == "TLSv1.3"
@@ -71,13 +71,13 @@ async def test_what_has_failed_and_waits_for_the_alert_to_be_taken_counts_and_gi
     await settle()
     assert set(some.results) == {"a", "b", "c"}
     assert some.gone == []
-    assert len(some.arrivals) == 3
+    assert len(some.handshakes) == 3
     some.begin("d")
     assert some.gone == ["a"]
     assert "does not speak TLS" in str(some.results["a"])  # told once
-    some.arrivals.give_up("the end")
+    some.handshakes.give_up("the end")
     assert some.gone == ["a", "b", "c", "d"]
-    assert len(some.arrivals) == 0
+    assert len(some.handshakes) == 0
 
 
 @virtually
@@ -87,7 +87,7 @@ async def test_who_goes_away_makes_room():
         some.begin(name).close()
     await settle()
     assert sorted(some.gone) == ["a", "b", "c"]
-    assert len(some.arrivals) == 0
+    assert len(some.handshakes) == 0
 
 
 # -- of a server
@@ -111,7 +111,7 @@ async def test_while_the_server_is_full_each_has_a_second():
     loop = asyncio.get_running_loop()
     some.begin("a")
     await asyncio.sleep(0.5)
-    some.arrivals.hurry(loop, lambda: is_full)
+    some.handshakes.hurry(loop, lambda: is_full)
     some.begin("b")
     await asyncio.sleep(0.75)
     assert some.gone == []  # it is looked at once a second
@@ -119,20 +119,20 @@ async def test_while_the_server_is_full_each_has_a_second():
     assert some.gone == ["a", "b"]
     assert "the server is full or stopping" in str(some.results["a"])
     some.begin("c")
-    some.arrivals.hurry(loop, lambda: is_full)
+    some.handshakes.hurry(loop, lambda: is_full)
     is_full = False
     await asyncio.sleep(5)
-    assert len(some.arrivals) == 1
-    some.arrivals.hurry(loop, lambda: is_full)
-    some.arrivals.give_up("the end")  # no timer stays behind, or this test fails
+    assert len(some.handshakes) == 1
+    some.handshakes.hurry(loop, lambda: is_full)
+    some.handshakes.give_up("the end")  # no timer stays behind, or this test fails
 
 
 @virtually
 async def test_failures_of_one_sort_are_warnings_once_a_minute(caplog):
     caplog.set_level(logging.INFO, "trews")
-    arrivals = Arrivals()
+    handshakes = Handshakes()
     for now, why in ((0, "one"), (1, "one"), (2, "other"), (59, "one"), (60, "one"), (61, "one")):
-        arrivals.tell(f"at {now}", TLSError(why), now)
+        handshakes.tell(f"at {now}", TLSError(why), now)
     levels = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert levels == [
         ("WARNING", "at 0: one"),
@@ -143,13 +143,13 @@ async def test_failures_of_one_sort_are_warnings_once_a_minute(caplog):
         ("INFO", "at 61: one"),
     ]
     for number in range(10_000):
-        arrivals.tell("it", TLSError(str(number)), 62)
-    assert len(arrivals._told) <= SORTS
+        handshakes.tell("it", TLSError(str(number)), 62)
+    assert len(handshakes._told) <= SORTS
 
 
 @really
 async def test_a_stop_does_not_wait_for_who_says_nothing(monkeypatch):
-    monkeypatch.setattr("trews.arrivals.PATIENCE", 0.05)
+    monkeypatch.setattr("trews.handshakes.PATIENCE", 0.05)
     async with tls_server() as server:
         reader, writer = await raw(server)
         await until(lambda: server.stats.accepted == 1)

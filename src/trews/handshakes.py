@@ -25,7 +25,7 @@ QUIET = 60.0  # seconds between two warnings of one sort
 SORTS = 100  # that are remembered
 
 
-class Arrivals:
+class Handshakes:
     """Those that are in progress, or have failed and whose sockets wait for the peer to take the alert."""
 
     def __init__(self) -> None:
