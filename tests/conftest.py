@@ -18,7 +18,7 @@ from hypothesis import settings
 
 pytest.register_assert_rewrite("trews.testing.conformance")
 
-from trews.poller import BACKENDS  # noqa: E402  # after the line above: it imports what that is about
+from trews.backends import BACKENDS  # noqa: E402  # after the line above: it imports what that is about
 from trews.testing import no_leaks  # noqa: E402
 
 # The same examples on every run: a failure is then of this change, and the same for everyone.

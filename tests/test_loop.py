@@ -192,7 +192,7 @@ def test_slow_events_are_reported_in_debug_mode_only(caplog):
             self.write(data)
 
     async def main(loop):
-        loop._poller.now = lambda: now[0]
+        loop.clock.now = lambda: now[0]
         async with Server(Slow).listen("tcp:127.0.0.1:0") as server:
             async with trews.connect(server.endpoints[0]) as conn:
                 conn.write(b"x")
@@ -216,7 +216,7 @@ def test_debug_mode_can_be_left(caplog):
     with closing(EventLoop()) as loop:
         loop.set_debug(True)
         loop.set_debug(False)
-        assert loop._poller._turn == loop._poller._dispatch
+        assert not loop.clock.is_reporting
 
 
 # -- asyncio inside

@@ -14,7 +14,7 @@ import pytest
 
 import trews
 from trews import EventLoop, Server
-from trews.poller import BACKENDS, READ
+from trews.backends import BACKENDS, READ
 from trews.testing import VirtualLoop
 
 
@@ -38,16 +38,13 @@ def virtual():
 def polls(loop):
     """The timeouts of the polls that were made since."""
     made = []
-    backend = loop._poller._backend
+    real = loop.clock.poll
 
-    class Counted:
-        register, modify, unregister, close = backend.register, backend.modify, backend.unregister, backend.close
+    def poll(timeout):
+        made.append(timeout)
+        return real(timeout)
 
-        def poll(self, timeout):
-            made.append(timeout)
-            return backend.poll(timeout)
-
-    loop._poller._backend = Counted()
+    loop.clock.poll = poll
     return made
 
 
@@ -327,7 +324,7 @@ def test_debug_mode_may_be_turned_on_by_what_a_step_calls(loop):
         loop._poller.watch(near.fileno(), Watcher(), READ)
         far.send(b"x")
         loop.step(None)
-        assert loop._poller._turn == loop._poller._dispatch_timed
+        assert loop.clock.is_reporting
         loop._poller.watch(near.fileno(), Watcher(), 0)
 
 
@@ -360,7 +357,7 @@ def test_an_interrupt_comes_out_and_the_next_step_goes_on(loop, error, where):
             loop.step(0)
         assert not loop.is_running()
         assert loop._selector is loop._poller
-        assert loop._poller._turn == loop._poller._dispatch
+        assert not loop.clock.is_reporting
         while loop.step(0):
             pass
         assert seen == ["after"]

@@ -15,7 +15,9 @@ import pytest
 
 from tests import kqueue
 from trews import EventLoop
-from trews.poller import BACKENDS, CALLS_A_TURN, FAILED, READ, WRITE, Poller, _Kqueue
+from trews.backends import BACKENDS, FAILED, READ, WRITE, _Kqueue
+from trews.dispatcher import CALLS_A_TURN
+from trews.poller import Poller
 
 NAMES = list(dict.fromkeys([*BACKENDS, "kqueue"]))
 EVERY = pytest.mark.parametrize("name", NAMES)
@@ -32,7 +34,7 @@ def _kqueue_everywhere(monkeypatch):
 @pytest.fixture(params=NAMES)
 def poller(request):
     with closing(Poller(request.param)) as made:
-        made.now = lambda: 100.0  # a turn ends by time when a test wants it to
+        made.dispatcher.now = lambda: 100.0  # a turn ends by time when a test wants it to
         yield made
 
 
@@ -68,17 +70,13 @@ class Watcher:
 def count_polls(poller: Poller) -> list[float | None]:
     """The timeouts of the polls that were made since."""
     polls: list[float | None] = []
-    backend = poller._backend
-    real = backend.poll
+    real = poller.dispatcher.poll
 
-    class Counted:
-        register, modify, unregister, close = backend.register, backend.modify, backend.unregister, backend.close
+    def poll(timeout):
+        polls.append(timeout)
+        return real(timeout)
 
-        def poll(self, timeout):
-            polls.append(timeout)
-            return real(timeout)
-
-    poller._backend = Counted()
+    poller.dispatcher.poll = poll
     return polls
 
 
@@ -236,7 +234,7 @@ def test_a_turn_has_a_budget_of_calls_and_the_rest_waits_for_the_next(poller, pi
 
 def test_a_turn_has_a_budget_of_time(poller, pipes):
     now = [100.0]
-    poller.now = lambda: now[0]
+    poller.dispatcher.now = lambda: now[0]
 
     def slow():
         now[0] += 0.004
@@ -250,11 +248,11 @@ def test_a_turn_has_a_budget_of_time(poller, pipes):
 
 def test_tick_follows_the_calls(poller, pipes):
     now = [100.0]
-    poller.now = lambda: now[0]
+    poller.dispatcher.now = lambda: now[0]
     seen = []
 
     def slow():
-        seen.append(poller.tick)
+        seen.append(poller.dispatcher.tick)
         now[0] += 1
 
     make_ready(poller, pipes, 2, slow)
@@ -443,7 +441,7 @@ def test_a_reset_while_paused_does_not_spin(name):
             for _ in range(3):
                 await asyncio.sleep(0)
                 # Its descriptor is not there at all: HUP is reported whatever is asked for.
-                assert near.fileno() not in {fd for fd, _ in loop._poller._backend.poll(0)}
+                assert near.fileno() not in {fd for fd, _ in loop.clock.poll(0)}
             assert not lost.done()
             transport.resume_reading()
             assert isinstance(await lost, ConnectionResetError)

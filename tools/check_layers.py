@@ -22,6 +22,8 @@ LAYERS = """
     framing
     inbox
     proxy_header
+    backends
+    dispatcher
     poller
     timers backoff notify
     threads

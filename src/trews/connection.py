@@ -31,7 +31,8 @@ from trews.names import check_names, private_names
 from trews.phase import Consumer, Phase
 from trews.reader import Reader
 from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class, check_context, check_wait
-from trews.transport.stream import StreamTransport, as_bytes
+from trews.transport.core import as_bytes
+from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
     import ssl

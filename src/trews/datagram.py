@@ -19,8 +19,8 @@ from trews.names import check_names, private_names
 from trews.phase import Phase
 from trews.settings import CALLBACKS, DATAGRAM_CALLBACKS, DATAGRAM_DEFAULTS, DEFAULTS, KIB, check_class, check_wait
 from trews.transport import multicast
+from trews.transport.core import as_bytes
 from trews.transport.datagram import OVERHEAD, DatagramCore, sockaddr
-from trews.transport.stream import as_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

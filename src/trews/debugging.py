@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from trews.addresses import shown
-from trews.transport.stream import as_bytes
+from trews.transport.core import as_bytes
 
 if TYPE_CHECKING:
     import asyncio

@@ -443,7 +443,7 @@ class Lifecycle(Output):
         self._is_paused = False
         transport = self._transport
         if isinstance(transport, StreamTransport):
-            transport.core.gate = transport.core.refuse
+            transport.core.gate = self._refuse_write
         if self._server is not None:
             self._server._closing(self)
         if not self._is_reading and not self._is_eof:

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Coroutine
 
-    from trews.poller import Watcher
-    from trews.timers import Clock
+    from trews.dispatcher import Dispatcher, Watcher
 
 logger = logging.getLogger("asyncio")
 T = TypeVar("T")
@@ -40,6 +39,9 @@ class EventLoop(asyncio.SelectorEventLoop):
     Args:
         poller: the poller to use, or its name; the best there is by default.
         transports: `"trews"` gives asyncio libraries our stream transport, `"asyncio"` the stock one.
+
+    Attributes:
+        clock: the loop's time: `clock.now()`, and `clock.tick`, that of the last event, which costs nothing to read.
     """
 
     # Of asyncio: its stream transports by fd, what will run next, timers (a heap), what it polls with.
@@ -57,18 +59,15 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._poller = poller if isinstance(poller, Poller) else Poller(poller)
         self._own_transports = transports == "trews"
         self._streams: WeakSet[StreamTransport | DatagramCore] = WeakSet()
+        self.clock = self._poller.dispatcher
         super().__init__(self._poller)
+        self.clock.loop = self
         enter(self)
 
     @property
     def poller(self) -> str:
         """The name of the system call that waits for events: epoll, kqueue, poll or select."""
         return self._poller.name
-
-    @property
-    def clock(self) -> Clock:
-        """The loop's time as of the last event; reading it is free."""
-        return self._poller
 
     def attach_stream(
         self, sock: Any, protocol: asyncio.BaseProtocol, peername: Any = None, poller: Any = None
@@ -80,7 +79,7 @@ class EventLoop(asyncio.SelectorEventLoop):
             poller: who calls for its events; this loop's by default (sockets in memory call for their own).
         """
         extra = {} if peername is None else {"peername": peername}
-        transport = StreamTransport(self, sock, protocol, poller or self._poller, extra)
+        transport = StreamTransport(self, sock, protocol, poller or self.clock, extra)
         self._streams.add(transport)
         try:
             transport.start()
@@ -88,10 +87,10 @@ class EventLoop(asyncio.SelectorEventLoop):
             transport._fatal_error(exc)  # the poller cannot take it: the end of this connection, of nobody else
         return transport
 
-    def attach_datagrams(self, core: DatagramCore) -> Poller:
+    def attach_datagrams(self, core: DatagramCore) -> Dispatcher:
         """Who calls for the events of a socket of datagrams, which is told if the loop is closed before it."""
         self._streams.add(core)
-        return self._poller
+        return self.clock
 
     def step(self, timeout: float | None) -> bool:
         """Run one turn of the loop, for a program that has a main loop of its own.
@@ -129,7 +128,7 @@ class EventLoop(asyncio.SelectorEventLoop):
     def set_debug(self, enabled: bool) -> None:
         super().set_debug(enabled)
         # Swapped in, so that the plain case does not ask.
-        self._poller.report_calls(self._report_slow if enabled else None)
+        self.clock.report_calls(self._report_slow if enabled else None)
 
     def close(self) -> None:
         if not self.is_closed() and not self.is_running():
@@ -161,7 +160,7 @@ class EventLoop(asyncio.SelectorEventLoop):
             )
         if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport = StreamTransport(self, sock, protocol, self._poller, extra, server)
+        transport = StreamTransport(self, sock, protocol, self.clock, extra, server)
         self._transports[sock.fileno()] = transport
         self.call_soon(protocol.connection_made, transport)
         self.call_soon(transport._start_reading)
@@ -185,8 +184,9 @@ class _OneTurn:
         loop.stop()
         if timeout is None or (self._timeout is not None and self._timeout < timeout):
             timeout = self._timeout
-        events, is_busy = self._poller.select_and_tell(timeout)
-        self.is_busy = is_busy or bool(events or loop._ready) or loop._has_due()
+        calls = loop.clock.calls
+        events = self._poller.select(timeout)
+        self.is_busy = loop.clock.calls > calls or bool(events or loop._ready) or loop._has_due()
         return events
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from trews.calls import Calls, Started
 from trews.errors import ClosedLocally, ConnectionClosed, Error, WriteBufferFull
 from trews.phase import Phase
+from trews.transport.core import as_bytes
 from trews.transport.filepart import CHUNK, FilePart
-from trews.transport.stream import StreamTransport, as_bytes
+from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,9 +120,7 @@ class Output(Calls):
             self._set_limits()
             return
         core = transport.core
-        core.refuse = self._refuse_write
-        core.admit = self._admit_more
-        core.backlogged = self._backlogged
+        core.owner = self
         self._raw_write = core.write
         if not self._overrides_write and "write" not in self.__dict__:
             self.write = core.write  # one call less a write

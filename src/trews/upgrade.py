@@ -9,6 +9,7 @@ from trews.calls import Started
 from trews.errors import TLSError
 from trews.phase import Phase
 from trews.transport.adapter import TransportSocket
+from trews.transport.core import NOTHING
 from trews.transport.stream import StreamTransport
 from trews.transport.tls import TLSSocket
 
@@ -62,7 +63,7 @@ def _under(
         core.loop, core.sock, core.poller, context, server_side=server_side, server_name=server_name, unsent=unsent
     )
     core.total_out += len(reply)
-    core.buffer.clear()
+    core.buffer = NOTHING
     core.offset = core.waiting = 0
     core.sent_at = core.now()
     if core.mask:
@@ -70,7 +71,7 @@ def _under(
         core.poller.watch(core.fd, core, 0)
     core.sock = transport._sock = tls
     core.recv, core.send = tls.recv, tls.send
-    core.poller = tls  # type: ignore[assignment]  # what behaves like one
+    core.poller = tls
     core.watch()
     core.loop.call_soon(transport._maybe_resume_protocol)
     return tls

@@ -10,25 +10,21 @@ import pytest
 
 import trews
 from tests.hostile.attack import HERE, RESET, dial, until
-from trews.poller import BACKENDS
+from trews.backends import BACKENDS
 from trews.testing import no_leaks
 
 
 def _polls(loop: Any) -> list[int]:
     """Have the polls of a loop counted that found something."""
     counts = [0]
-    backend = loop._poller._backend
+    real = loop.clock.poll
 
-    class Counting:
-        def poll(self, timeout: float | None) -> Any:
-            events = backend.poll(timeout)
-            counts[0] += bool(events)
-            return events
+    def poll(timeout: float | None) -> Any:
+        events = real(timeout)
+        counts[0] += bool(events)
+        return events
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(backend, name)
-
-    loop._poller._backend = Counting()
+    loop.clock.poll = poll
     return counts
 
 

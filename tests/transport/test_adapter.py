@@ -10,7 +10,7 @@ import pytest
 
 from tests.clients import LOOPS
 from tests.servers import turns
-from trews.poller import FAILED, READ, WRITE
+from trews.backends import FAILED, READ, WRITE
 from trews.transport.adapter import HIGH, TransportSocket
 from trews.transport.memory import MemorySocket
 

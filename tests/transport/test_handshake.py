@@ -14,8 +14,8 @@ import pytest
 from tests.clients import LOOPS
 from tests.servers import virtually
 from tests.tlspeer import V12, V13, VERSIONS, Peer, begin, contexts, join, memory_ends, settle
+from trews.backends import READ
 from trews.errors import TLSError
-from trews.poller import READ
 from trews.transport.handshake import Handshake
 from trews.transport.tls import DISCARDS_A_TURN, HANDSHAKE_TIMEOUT, LEAVE_TIMEOUT, TLSSocket
 

@@ -16,7 +16,7 @@ import pytest
 
 import trews
 from trews import EventLoop
-from trews.transport import stream
+from trews.transport import core
 from trews.transport.memory import memory_pair
 from trews.transport.stream import StreamTransport
 
@@ -329,16 +329,16 @@ async def test_a_fast_peer_gets_larger_reads_and_a_slow_one_small_ones():
 
     transport, protocol, far = await connected(Sizes)
     loop = asyncio.get_running_loop()
-    assert transport.core.size == stream.RECV_MIN
+    assert transport.core.size == core.RECV_MIN
     await loop.sock_sendall(far, bytes(8_000_000))
     await until(lambda: sum(sizes) == 8_000_000)
-    assert max(sizes) > stream.RECV_MIN
-    assert max(sizes) <= stream.RECV_MAX
+    assert max(sizes) > core.RECV_MIN
+    assert max(sizes) <= core.RECV_MAX
     for _ in range(10):
         before = len(sizes)
         far.send(b"x")
         await until(lambda before=before: len(sizes) > before)
-    assert transport.core.size == stream.RECV_MIN
+    assert transport.core.size == core.RECV_MIN
     await ended(transport, protocol, far)
 
 

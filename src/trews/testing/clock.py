@@ -11,7 +11,7 @@ from asyncio import events
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trews.loop import EventLoop
-from trews.poller import CALLS_A_TURN, Poller
+from trews.poller import Poller
 
 if TYPE_CHECKING:
     import selectors
@@ -27,24 +27,21 @@ class _VirtualPoller(Poller):
 
     def __init__(self, start: float, name: str | None) -> None:
         super().__init__(name)
-        self.now = self._standing
-        self.tick = start
+        self.dispatcher.now = self._standing
+        self.dispatcher.tick = start
         self.holds_still = False  # time is moved by `advance` only
         self.was_busy = False  # a poll has brought something
 
     def _standing(self) -> float:
-        return self.tick
-
-    def _dispatch(self, calls: int = CALLS_A_TURN) -> None:
-        self.was_busy = True
-        super()._dispatch(calls)
+        return self.dispatcher.tick
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         waits = None if timeout is None and not self.holds_still else 0
+        calls = self.dispatcher.calls
         ready = super().select(waits)
-        self.was_busy = self.was_busy or bool(ready)
+        self.was_busy = self.was_busy or bool(ready) or self.dispatcher.calls > calls
         if not ready and timeout and not self.holds_still:
-            self.tick += timeout
+            self.dispatcher.tick += timeout
         return ready
 
 
@@ -62,10 +59,11 @@ class VirtualLoop(EventLoop):
     def __init__(self, start: float = 1000.0, *, poller: str | None = None) -> None:
         self._virtual = _VirtualPoller(start, poller)
         super().__init__(self._virtual)
+        self.clock.loop = None  # one poll a turn: the virtual time moves between them
 
     def time(self) -> float:
         """The virtual time in seconds."""
-        return self._virtual.tick
+        return self.clock.tick
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Wait for its threads: without a timeout, for they do not live on virtual time."""
@@ -85,17 +83,17 @@ class VirtualLoop(EventLoop):
 
     def advance(self, seconds: float) -> None:
         """Let time pass, stopping at each deadline on the way, and settle."""
-        end = self._virtual.tick + seconds
+        end = self.clock.tick + seconds
         self.settle()
         while (when := self._next()) is not None and when <= end:
-            self._virtual.tick = max(self._virtual.tick, when)
+            self.clock.tick = max(self.clock.tick, when)
             self.settle()
-        self._virtual.tick = end
+        self.clock.tick = end
         self.settle()
 
     def _due(self) -> bool:
         when = self._next()
-        return when is not None and when <= self._virtual.tick
+        return when is not None and when <= self.clock.tick
 
     def _next(self) -> float | None:
         """When the next timer is due."""

@@ -12,13 +12,13 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from trews.poller import FAILED, READ, WRITE
+from trews.backends import FAILED, READ, WRITE
 from trews.timers import clock_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trews.poller import Watcher
+    from trews.dispatcher import Watcher
 
 HIGH = 256 * 1024  # bytes received and not yet taken, then the transport is paused
 CLOSE_TIMEOUT = 2.0  # seconds for the last bytes of a transport that is closed

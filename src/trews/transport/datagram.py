@@ -16,13 +16,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trews.addresses import from_name
+from trews.backends import FAILED, READ, WRITE
 from trews.errors import sentence
-from trews.poller import FAILED, READ, WRITE
 from trews.timers import clock_of
 from trews.transport.interface import interface_index
 
 if TYPE_CHECKING:
-    from trews.poller import Poller
+    from trews.dispatcher import Dispatcher
 
 RECV = 64 * 1024  # more than UDP can carry, so that nothing is cut
 RECV_UNIX = 1024 * 1024  # of a Unix socket; the kernel's default for one datagram is 208 KiB
@@ -92,7 +92,7 @@ class DatagramCore:
         self._is_closed = False
         # To be told if the loop is closed before; our loop's poller, None elsewhere.
         attach = getattr(loop, "attach_datagrams", None)
-        self._poller: Poller | None = attach(self) if attach is not None else None
+        self._poller: Dispatcher | None = attach(self) if attach is not None else None
         self._is_proactor = isinstance(loop, getattr(asyncio, "ProactorEventLoop", ()))
         self._task: asyncio.Task[None] | None = None
 

@@ -49,7 +49,7 @@ class Handshake:
     def start(self) -> None:
         """Begin; it may be over when this returns."""
         loop, sock = self._loop, self._sock
-        poller = sock if hasattr(sock, "watch") else getattr(loop, "_poller", None)
+        poller = sock if hasattr(sock, "watch") else getattr(loop, "clock", None)
         if poller is not None:
             self._shake(sock, poller)
             return

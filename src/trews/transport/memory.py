@@ -13,16 +13,16 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from trews.backends import READ, WRITE
 from trews.errors import ConnectError, ListenError
-from trews.poller import READ, WRITE
 from trews.timers import clock_of
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
 
+    from trews.dispatcher import Watcher
     from trews.endpoint import Endpoint
-    from trews.poller import Watcher
 
 CAPACITY = 64 * 1024
 BACKLOG = 4096  # connections that wait while a server is full

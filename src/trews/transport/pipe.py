@@ -18,14 +18,14 @@ import stat
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from trews.poller import READ, WRITE
+from trews.backends import READ, WRITE
 from trews.timers import clock_of
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
 
-    from trews.poller import Watcher
+    from trews.dispatcher import Watcher
 
 PIPE_BUF = getattr(select, "PIPE_BUF", 512)  # a blocking pipe that is writable takes so many bytes (POSIX, pipe(7))
 BITS_A_SEND = 16  # of that size; together what a pipe holds

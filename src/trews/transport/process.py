@@ -16,10 +16,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from trews.addresses import shown
+from trews.backends import READ, WRITE
 from trews.errors import ConnectError, EndpointError, ProcessExited, sentence
-from trews.poller import READ, WRITE
+from trews.transport.core import OPEN, StreamCore
 from trews.transport.pipe import PipeSocket
-from trews.transport.stream import OPEN, StreamCore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,8 @@ import ssl
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from trews.backends import FAILED, READ, WRITE
 from trews.errors import TLSError
-from trews.poller import FAILED, READ, WRITE
 from trews.timers import wheel_of
 from trews.transport.certificates import explain, plain_name
 from trews.transport.records import RECORD, Records
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
 
-    from trews.poller import Poller, Watcher
+    from trews.dispatcher import Dispatcher, Watcher
 
 HANDSHAKE_TIMEOUT = 10.0  # seconds
 RECV_MIN, RECV_MAX = 2 * RECORD, 16 * RECORD  # of what is below, at once
@@ -85,7 +85,7 @@ class TLSSocket:
         self._sock = sock
         self._fd: int = sock.fileno()
         self._recv: Callable[[int], bytes] = sock.recv
-        self._poller: Poller = poller
+        self._poller: Dispatcher = poller
         self._wheel = wheel_of(loop)
         self._context = contextvars.copy_context()
         self._server_side = server_side

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from trews.calls import Started
+from trews.transport.core import StreamCore
 from trews.transport.filepart import FilePart
 from trews.transport.memory import MemorySocket
-from trews.transport.stream import StreamCore
 
 
 def test_what_overtakes_a_file_is_noticed(monkeypatch, passes):

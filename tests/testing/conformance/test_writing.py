@@ -1,7 +1,7 @@
 import pytest
 
 from trews.connection import Connection
-from trews.transport import stream
+from trews.transport import core
 from trews.transport.memory import MemorySocket
 
 
@@ -22,5 +22,5 @@ def test_a_missing_write_limit_is_noticed(monkeypatch, passes):
 
 
 def test_keeping_a_buffer_that_the_user_changes_is_noticed(monkeypatch, passes):
-    monkeypatch.setattr(stream, "as_bytes", memoryview)
+    monkeypatch.setattr(core, "as_bytes", memoryview)
     assert not passes("what_was_written_may_be_changed_afterwards")

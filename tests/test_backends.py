@@ -14,7 +14,8 @@ import pytest
 
 from tests import kqueue
 from trews import EventLoop
-from trews.poller import BACKENDS, READ, WRITE, Poller, _Kqueue
+from trews.backends import BACKENDS, READ, WRITE, _Kqueue
+from trews.poller import Poller
 
 
 @pytest.fixture(autouse=True)
