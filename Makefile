@@ -1,5 +1,6 @@
 # make check   static: format, lint, types, layers, mirror, names, links, sizes (make -k check: all, though one fails)
 # make test    the fast set, about four minutes
+# make compiled  the tree with its hot modules compiled, in build/compiled/VERSION, for PYTHONPATH
 # make demo    a chat to join by telnet
 # make long    what takes hours; never in CI
 
@@ -7,7 +8,7 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
 TOOLS = check_layers check_mirror check_names check_links sizes
 
-.PHONY: check format lint types $(TOOLS) test demo long
+.PHONY: check format lint types $(TOOLS) test compiled demo long
 
 check: format lint types $(TOOLS)
 
@@ -25,6 +26,10 @@ $(TOOLS):
 
 test:
 	$(PYTHON) -m pytest
+
+# Needs setuptools>=77 and mypy in $(PYTHON). A directory for each version, since extensions are of one.
+compiled:
+	$(PYTHON) tools/compiled.py build/compiled/$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
 demo:
 	$(PYTHON) -c 'import sys; from trews.cli import main; sys.argv[0] = "trews"; sys.exit(main())' demo
