@@ -527,7 +527,7 @@ class TestSpawned:
             def on_read(self, message):
                 super().on_read(message)
                 self.spawn(asyncio.sleep(1))
-                self._loop._poller.tick += 0.001  # so that a turn is about ten messages
+                self._loop.clock.tick += 0.001  # so that a turn is about ten messages
 
         w = wire(Spawning).feed(b"x" * 1000)
         assert len(w.connection.messages) == 1000

@@ -497,7 +497,7 @@ class TestTurns:
         class Slow(Lines):
             def on_read(self, message):
                 super().on_read(message)
-                self._loop._poller.tick += 0.006
+                self._loop.clock.tick += 0.006
                 self._loop.call_soon(self.events.append, ("others",))
 
         w = wire(Slow).feed(b"1\n2\n3\n4\n5\n")
@@ -527,7 +527,7 @@ class TestTurns:
             asyncio.get_running_loop().call_soon(seen.append, "others")
             async for message in conn:
                 seen.append(message)
-                conn._loop._poller.tick += seconds
+                conn._loop.clock.tick += seconds
 
         w = wire(handler, framer=1, read_high=1 << 20)
         seen.clear()

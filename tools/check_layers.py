@@ -17,10 +17,11 @@ from typing import NamedTuple
 # From the ground up; a module may import what stands on a lower line. A name with a star is a
 # package: its modules may import one another. Two on one line may not.
 LAYERS = """
-    errors addresses phase names reader
+    errors addresses phase names
     endpoint
     framing
     inbox
+    reader
     proxy_header
     backends
     dispatcher
@@ -32,6 +33,7 @@ LAYERS = """
     settings debugging deadlines calls handover
     output upgrade
     lifecycle
+    input
     connection datagram_lifecycle
     datagram
     datagram_open

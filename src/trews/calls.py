@@ -18,7 +18,8 @@ from trews.errors import ConnectionClosed
 from trews.timers import as_coroutine
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
 logger = logging.getLogger("trews")
 
@@ -58,11 +59,11 @@ class Calls(asyncio.Protocol):
     _loop: asyncio.AbstractEventLoop
     _context: contextvars.Context
 
-    def _prepare_calls(self) -> None:
-        self._task: asyncio.Task[Any] | None = None  # the callback that holds back the next
-        self._is_starting = False  # an async callback is in its first step
-        self._spawned: set[asyncio.Task[Any]] = set()
-        self._is_pump_due = False
+    # What most connections never change is on the class: an object of more than 30 attributes is slower and larger.
+    _task: asyncio.Task[Any] | None = None  # the callback that holds back the next
+    _is_starting = False  # an async callback is in its first step
+    _spawned: AbstractSet[asyncio.Task[Any]] = frozenset()  # a set once there are some
+    _is_pump_due = False
 
     # -- what comes of it
 
@@ -98,6 +99,20 @@ class Calls(asyncio.Protocol):
     def _pump_now(self) -> None:
         self._is_pump_due = False
         self._pump()
+
+    # -- waiting for something of it
+
+    def _wait_in(self, name: str) -> asyncio.Future[None]:
+        """Wait among those that `_wake(name)` lets go on."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        setattr(self, name, [*getattr(self, name), waiter])
+        return waiter
+
+    def _wake(self, name: str) -> None:
+        waiters = getattr(self, name)
+        if waiters:
+            setattr(self, name, ())
+            wake(waiters)
 
     # -- callbacks that never overlap
 
@@ -196,12 +211,15 @@ class Calls(asyncio.Protocol):
         """Run something beside the callbacks, for as long as the connection lives."""
         # Not by the loop's task factory: an eager one would enter the context a second time.
         task = asyncio.Task(as_coroutine(awaitable), loop=self._loop, context=self._context)
-        self._spawned.add(task)
+        if isinstance(self._spawned, set):
+            self._spawned.add(task)
+        else:
+            self._spawned = {task}
         task.add_done_callback(self._spawned_done)
         return task
 
     def _spawned_done(self, task: asyncio.Task[Any]) -> None:
-        if task in self._spawned:  # and not left behind
+        if isinstance(self._spawned, set) and task in self._spawned:  # and not left behind
             self._spawned.discard(task)
             if not task.cancelled():
                 self._outcome(task)
@@ -221,4 +239,11 @@ class Calls(asyncio.Protocol):
         tasks = [task for task in (self._task, *self._spawned) if task is not None]
         logger.error("%r: its code goes on after it was cancelled: %r", self, tasks)
         self._task = None
-        self._spawned.clear()
+        self._spawned = frozenset()
+
+
+def wake(waiters: Iterable[asyncio.Future[None]]) -> None:
+    """Let everybody go on."""
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)

@@ -14,7 +14,7 @@ from trews.datagram_open import check_kind, datagram_class, is_datagram, open_da
 from trews.endpoint import Endpoint, check_call
 from trews.errors import ConnectionClosed, EndpointError, Error
 from trews.handler import connection_class
-from trews.keeper import C, Keeper, State, future, gone, open_connection
+from trews.keeper import C, Keeper, State, done, gone, open_connection
 from trews.names import check_names, private_names
 from trews.settings import (
     CLIENT_CALLBACKS,
@@ -378,11 +378,11 @@ class Client(Keeper[C]):
             self._finish()
         stopped = self._stopped
         if stopped is None or stopped.done():
-            return future(True, [])
+            return done()
         loop = self._require_loop()
         self._begin_stop()
         self._end_grace_in(loop, grace)
-        return future(True, []) if self._is_waited_for() else asyncio.shield(stopped)
+        return done() if self._is_waited_for() else asyncio.shield(stopped)
 
 
 _private: frozenset[str] = frozenset()

@@ -15,22 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar, cast
 from trews.addresses import shown
 from trews.errors import (
     Aborted,
-    BusyError,
-    ClosedByPeer,
     ClosedLocally,
     ConnectionClosed,
     Error,
-    MessageTooLong,
-    TimedOut,
 )
 from trews.framing import Framer, framer_for
 from trews.handover import hand_over
-from trews.inbox import NEED, Ahead
-from trews.lifecycle import MESSAGE_SECONDS, Lifecycle
+from trews.inbox import Inbox
+from trews.input import Input
 from trews.names import check_names, private_names
 from trews.phase import Consumer, Phase
-from trews.reader import Reader
-from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class, check_context, check_wait
+from trews.settings import CALLBACKS, DEFAULTS, KIB, check_class, check_context
 from trews.transport.core import as_bytes
 from trews.transport.stream import StreamTransport
 
@@ -46,7 +41,6 @@ C = TypeVar("C", bound="Connection")
 
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
 _UNYIELDED = 64 * KIB  # bytes that a peer may take at once before `drain` lets the others run
-READS_A_TURN = 128  # messages that read() gives without letting the others run
 _ids = itertools.count()  # 0 has the one that is looked at for `_private`
 
 
@@ -56,16 +50,6 @@ class PeerCredentials(NamedTuple):
     pid: int
     uid: int
     gid: int
-
-
-class _Setting:
-    """Stands for "what the setting says" where None has a meaning."""
-
-    def __repr__(self) -> str:
-        return "<the setting>"
-
-
-SETTING = _Setting()
 
 
 class Sent:
@@ -80,7 +64,7 @@ class Sent:
         return self._connection.drain().__await__()
 
 
-class Connection(Lifecycle):
+class Connection(Input):
     """One end of a byte stream. Subclass it and override the callbacks, or await `read` and `send`.
 
     Settings are the class attributes below; a subclass overrides them, an instance assigns them, and `Server`,
@@ -108,10 +92,7 @@ class Connection(Lifecycle):
     tls_context: ssl.SSLContext | None = DEFAULTS["tls_context"]
 
     _id: int
-    _sent: Sent
-    _unyielded: int  # bytes sent when drain() last let the others run
-    _taken_at_once: int  # messages that read() found waiting
-    _took_since: float  # when it last had to wait, in the loop's time
+    _unyielded = 0  # bytes sent when drain() last let the others run
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -125,10 +106,7 @@ class Connection(Lifecycle):
         # Here and not in __init__: a subclass that forgets super().__init__() does no harm.
         self = super().__new__(cls)
         self._id = next(_ids)
-        self._unyielded = self._taken_at_once = 0
-        self._took_since = 0.0
-        self._sent = Sent(self)
-        self._prepare()
+        self._inbox = Inbox()
         return self
 
     # -- callbacks, to be overridden
@@ -205,6 +183,10 @@ class Connection(Lifecycle):
     @property
     def bytes_in(self) -> int:
         """Bytes received so far."""
+        if self._in_in_all is not None:
+            return self._in_in_all
+        if self._phase is not _NEW and isinstance(self._transport, StreamTransport):
+            return self._transport.core.total_in - self._in_before
         return self._bytes_in
 
     @property
@@ -265,7 +247,7 @@ class Connection(Lifecycle):
         framer = self.framer
         encode = framer.encode if isinstance(framer, Framer) else framer_for(framer).encode
         self.write(encode(message))
-        return self._sent
+        return Sent(self)
 
     def write_file(self, path_or_file: Any, offset: int = 0, count: int | None = None) -> asyncio.Future[None]:
         """Send a file, or a part of it, without holding it in memory; by sendfile where the system can.
@@ -425,139 +407,7 @@ class Connection(Lifecycle):
             raise self._closed(self._reason)
         return self._spawn(coroutine)
 
-    # -- waiting
-
-    async def read(self, framer: Any = SETTING, timeout: float | None = None) -> Any:
-        """Wait for the next message.
-
-        Args:
-            framer: how to cut this one message; the setting by default.
-            timeout: seconds to wait at most.
-
-        Returns:
-            The message, as the framer makes it.
-
-        Raises:
-            ClosedByPeer: the peer has ended, and every message was read.
-            IncompleteMessage: it ended in the middle of one.
-            ConnectionClosed: any other reason for which the connection ended.
-            TimedOut: `timeout` ran out; no byte is lost and the connection is open.
-            BusyError: another `read()` is waiting.
-            ValueError: `timeout` is negative.
-        """
-        if timeout is not None:
-            check_wait(timeout)
-        if self._reader is not None:
-            raise BusyError(f"another read() is waiting on {self!r}; a connection has one reader at a time")
-        self._reader = reader = Reader(self.framer if framer is SETTING else framer)
-        timer = None
-        self._taken_at_once += 1
-        try:
-            if self._taken_at_once > 1 and self._had_turn():  # a full inbox must not keep the others from running
-                self._taken_at_once = 1
-                await asyncio.sleep(0)
-                self._took_since = self._clock.tick
-            while (message := self._read_now(reader)) is NEED:
-                if reader.is_timed_out:
-                    raise TimedOut(f"no message came within {timeout:g} s")
-                if timer is None and timeout is not None:
-                    timer = self._loop.call_later(timeout, reader.time_out)
-                self._taken_at_once = 0
-                reader.waiter = self._loop.create_future()
-                self._regulate()
-                await reader.waiter
-                self._took_since = self._clock.tick
-        finally:
-            self._reader = None
-            if timer is not None:
-                timer.cancel()
-            self._after_read()
-        if framer is SETTING:
-            self._spend(reader.framer, message)
-        return message
-
-    def _had_turn(self) -> bool:
-        """Whether read() has given so many messages, or for so long, that the others must run."""
-        return self._taken_at_once > READS_A_TURN or self._clock.now() > self._took_since + MESSAGE_SECONDS
-
-    def _read_now(self, reader: Reader) -> Any:
-        """The next message for a `read()`, NEED if it must wait; raises if none can come."""
-        if self._phase is _NEW:
-            self._taken_at_once = 0
-            self._require_connected()
-        if self._phase is _OPEN or self._delivers_rest:
-            try:
-                message = self._take(reader.framer)
-            except ConnectionClosed as exc:
-                self._break(exc)
-                raise self._closed(exc) from exc.__cause__
-            if message is not NEED:
-                return message
-            if self._is_eof:
-                raise self._closed(ClosedByPeer())
-            if self._phase is _OPEN:
-                if self._is_at_stop():
-                    raise self._closed(ClosedByPeer(self._why_stopping()))
-                return NEED
-        raise self._closed(self._reason)
-
-    def _after_read(self) -> None:
-        """What was held back for the reader may go on."""
-        if self._phase is _OPEN and not (self._is_eof or self._is_stopping or len(self._inbox)):
-            self._regulate()
-        elif self._phase in (_OPEN, _DOWN):
-            self._pump_soon()
-
-    async def peek(self, count: int, timeout: float | None = None) -> bytes:
-        """Wait for the next `count` bytes and look at them: they stay for the next `read()`, or for `on_read`.
-
-        Args:
-            count: how many bytes, at least 1 and at most `max_message`.
-            timeout: seconds to wait at most.
-
-        Returns:
-            So many bytes; fewer only if the peer has ended after them.
-
-        Raises:
-            ValueError: `count` is not possible.
-            As `read()`, whose place it takes while it waits.
-        """
-        if not 0 < count <= self.max_message:
-            raise ValueError(f"peek() looks at 1 to {self.max_message} bytes (max_message), not {count}")
-        data: bytes = await self.read(Ahead(count), timeout)
-        return data
-
-    async def read_all(self, limit: int = 16 * KIB * KIB) -> bytes:
-        """Everything that the peer sends until its end, as bytes. If it is cancelled, what it has read is lost.
-
-        Raises:
-            MessageTooLong: it is more than `limit` bytes.
-            ConnectionClosed: the connection ended other than by the peer's goodbye.
-        """
-        pieces: list[bytes] = []
-        room = limit
-        while True:
-            try:
-                piece = await self.read(framer=None)
-            except ClosedByPeer:
-                return b"".join(pieces)
-            room -= len(piece)
-            if room < 0:
-                reason = MessageTooLong(f"the peer sent more than the limit of {limit} bytes")
-                self._break(reason)
-                raise self._closed(reason)
-            pieces.append(piece)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            return await self.read()
-        except ConnectionClosed as exc:
-            if exc.is_clean:
-                raise StopAsyncIteration from None
-            raise
+    # -- waiting for the peer to keep up, and for the end
 
     async def drain(self) -> None:
         """Wait until no more than `write_low` bytes wait for the peer, if more than `write_high` do.
@@ -571,9 +421,7 @@ class Connection(Lifecycle):
                 raise self._closed(self._reason)
             if not self._is_full and self._held is None:
                 break
-            waiter = self._loop.create_future()
-            self._drainers.append(waiter)
-            await waiter
+            await self._wait_in("_drainers")
         # A peer that takes everything at once must not keep the others from running.
         sent = self.bytes_out
         if sent - self._unyielded > _UNYIELDED:
@@ -590,9 +438,7 @@ class Connection(Lifecycle):
         task = asyncio.current_task()
         is_own = self._is_starting or task is self._task or task in self._spawned
         while not (self._phase > _FLUSHING if is_own else self._is_ended):
-            waiter = self._loop.create_future()
-            (self._down_waiters if is_own else self._end_waiters).append(waiter)
-            await waiter
+            await self._wait_in("_down_waiters" if is_own else "_end_waiters")
 
 
 _private: frozenset[str] = frozenset()

@@ -60,7 +60,6 @@ class Datagram(DatagramLife):
     multicast_ttl: int | None = DATAGRAM_DEFAULTS["multicast_ttl"]
     multicast_loopback: bool | None = DATAGRAM_DEFAULTS["multicast_loopback"]
 
-    _sent: Sent
     _unyielded: int  # bytes sent when drain() last let the others run
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -78,7 +77,6 @@ class Datagram(DatagramLife):
         # Here and not in __init__: a subclass that forgets super().__init__() does no harm.
         self = super().__new__(cls)
         self._unyielded = 0
-        self._sent = Sent(self)
         self._prepare()
         return self
 
@@ -189,7 +187,7 @@ class Datagram(DatagramLife):
     def send(self, data: Any, address: Any = None) -> Sent:
         """`write`; await what it returns to wait until the system keeps up (`drain`)."""
         self.write(data, address)
-        return self._sent
+        return Sent(self)
 
     def _target(self, address: Any) -> tuple[DatagramCore, Any]:
         """The socket that sends to an address, and how it takes that."""
@@ -224,9 +222,7 @@ class Datagram(DatagramLife):
         self._require_open()
         if self._waiting > self.write_high:
             while self._waiting > self.write_low and self._phase <= _FLUSHING:
-                waiter = self._loop.create_future()
-                self._drainers.append(waiter)
-                await waiter
+                await self._wait_in("_drainers")
         if self._phase > _FLUSHING:
             raise self._closed()
         sent = self.bytes_out
@@ -363,9 +359,7 @@ class Datagram(DatagramLife):
         task = asyncio.current_task()
         is_own = self._is_starting or task is self._task or task in self._spawned
         while not (self._phase > _FLUSHING if is_own else self._is_ended):
-            waiter = self._loop.create_future()
-            (self._down_waiters if is_own else self._end_waiters).append(waiter)
-            await waiter
+            await self._wait_in("_down_waiters" if is_own else "_end_waiters")
 
 
 _OF_CONNECTIONS = ({*CALLBACKS, *DEFAULTS} - {*DATAGRAM_CALLBACKS, *DATAGRAM_DEFAULTS}) | {"eof_received"}

@@ -18,7 +18,6 @@ from trews import debugging
 from trews.addresses import is_address
 from trews.calls import Calls
 from trews.errors import Aborted, ClosedLocally, ConnectionClosed, Error, WriteStalled
-from trews.output import wake
 from trews.phase import Phase
 from trews.settings import AFTER_GRACE
 from trews.timers import clock_of
@@ -26,7 +25,7 @@ from trews.transport import multicast
 from trews.transport.datagram import OVERHEAD, DatagramCore, address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trews.transport.bound import Bound
 
@@ -56,7 +55,6 @@ class DatagramLife(Calls):
     _overrides_read: ClassVar[bool] = False
 
     def _prepare(self) -> None:
-        self._prepare_calls()
         self._phase = _NEW
         self._server: Any = None
         self._bound: Bound | None = None
@@ -72,9 +70,9 @@ class DatagramLife(Calls):
         self._quiet_until = 0.0
         self._untold = 0
         self._reader: asyncio.Future[None] | None = None
-        self._drainers: list[asyncio.Future[None]] = []
-        self._down_waiters: list[asyncio.Future[None]] = []
-        self._end_waiters: list[asyncio.Future[None]] = []
+        self._drainers: Sequence[asyncio.Future[None]] = ()
+        self._down_waiters: Sequence[asyncio.Future[None]] = ()
+        self._end_waiters: Sequence[asyncio.Future[None]] = ()
         self._bytes_in = 0
         self._timer: asyncio.TimerHandle | None = None
         self._is_reading = self._is_pumping = False
@@ -147,7 +145,7 @@ class DatagramLife(Calls):
     def _core_sent(self) -> None:
         waiting = self._waiting
         if waiting <= self.write_low:
-            wake(self._drainers)
+            self._wake("_drainers")
         if not waiting and self._phase is _FLUSHING:
             self._flushed()
 
@@ -299,8 +297,8 @@ class DatagramLife(Calls):
         if self._bound is not None:
             self._bound.release()
         self._wake_reader()
-        wake(self._drainers)
-        wake(self._down_waiters)
+        self._wake("_drainers")
+        self._wake("_down_waiters")
         for task in self._spawned:
             task.cancel()
         if self._loop.is_closed():
@@ -341,7 +339,7 @@ class DatagramLife(Calls):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        wake(self._end_waiters)
+        self._wake("_end_waiters")
         if self._server is not None:
             self._server._datagram_ended(self)
 

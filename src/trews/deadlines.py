@@ -170,7 +170,7 @@ class Deadlines:
     def _idle_at(self, timeout: float) -> float:
         transport: Any = self._connection._transport
         if isinstance(transport, StreamTransport):
-            return max(self.heard_at, transport.core.sent_at) + timeout
+            return max(self.heard_at, transport.core.heard_at, transport.core.sent_at) + timeout
         is_backlogged = transport.get_write_buffer_size() > 0
         if not is_backlogged and self._sample[0] < 0:
             return max(self.heard_at, self.sent_at, self._sample[1]) + timeout

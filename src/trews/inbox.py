@@ -110,6 +110,22 @@ class Inbox:
         """Append bytes that have arrived."""
         self.buffer += data
 
+    def receive(self, value: Any, limit: int, data: bytes | bytearray | memoryview) -> Any:
+        """`feed` when nothing is here, and take the message if what has come is one, and nothing else.
+
+        Returns:
+            The message, or `NEED`: then all that has come waits, be it more or less than a message.
+
+        Raises:
+            As `peek`.
+        """
+        self.buffer += data
+        if value is SPENT:
+            return NEED
+        if type(value) is int:
+            return self._cut(value) if self._has(value, limit) and len(self.buffer) == value else NEED
+        return self._deliver() if self._look(value, limit) and self._consumed == len(self.buffer) else NEED
+
     def clear(self) -> None:
         """Drop all bytes, and the state of the framer."""
         self.buffer.clear()

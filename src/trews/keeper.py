@@ -16,9 +16,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic
 
 from trews.backoff import Backoff
+from trews.calls import wake
 from trews.connection import Connection
 from trews.errors import Aborted, ConnectError, ConnectionClosed, EndpointError, Error, sentence
-from trews.output import wake
 from trews.phase import Phase
 from trews.settings import AFTER_GRACE
 from trews.timers import as_coroutine
@@ -67,21 +67,20 @@ async def open_connection(endpoint: Endpoint, connection: Connection, resolver: 
 
 def ended(connection: Connection) -> asyncio.Future[None]:
     """Done when `on_close` of a connection has returned."""
-    return future(connection._is_ended, connection._end_waiters)
+    return done() if connection._is_ended else connection._wait_in("_end_waiters")
 
 
 def gone(connection: Connection) -> asyncio.Future[None]:
     """Done when its socket is closed, where that must be: only our loop closes what lingers when it is closed."""
-    return future(connection._is_gone or hasattr(connection._loop, "attach_stream"), connection._gone_waiters)
+    if connection._is_gone or hasattr(connection._loop, "attach_stream"):
+        return done()
+    return connection._wait_in("_gone_waiters")
 
 
-def future(is_done: bool, waiters: list[asyncio.Future[None]]) -> asyncio.Future[None]:
-    """One that is done, or will be when the waiters are woken."""
+def done() -> asyncio.Future[None]:
+    """What need not be waited for."""
     made = asyncio.get_running_loop().create_future()
-    if is_done:
-        made.set_result(None)
-    else:
-        waiters.append(made)
+    made.set_result(None)
     return made
 
 

@@ -31,7 +31,7 @@ from trews.errors import (
     closed_by,
 )
 from trews.inbox import NEED, SPENT, Inbox, is_zero
-from trews.output import Output, wake
+from trews.output import Output, is_method
 from trews.phase import Consumer, Phase
 from trews.reader import Reader
 from trews.settings import DEFAULTS, check_setting
@@ -41,7 +41,7 @@ from trews.transport.process import ProcessSocket
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trews.timers import Clock
 
@@ -72,39 +72,38 @@ class Lifecycle(Output):
     on_eof: Callable[[], Any]
     on_close: Callable[[Any], Any]
 
-    _server: Any
-    _remote_address: Any
-    _local_address: Any
+    _id: int
+    _inbox: Inbox
     _clock: Clock
+    _opened_at = 0.0
 
+    _server: Any = None
+    _remote_address: Any = None
+    _local_address: Any = None
+    _host = ""  # a client's: whom it was to be connected to
     _consumer: ClassVar[Consumer] = Consumer.READ
     _closes_after_connect: ClassVar[bool] = False  # a handler function: its return ends the connection
 
-    def _prepare(self) -> None:
-        """The state of a connection that is not connected yet."""
-        self._server = self._remote_address = self._local_address = None
-        self._host = ""  # a client's: whom it was to be connected to
-        self._opened_at = 0.0
-        self._reason: ConnectionClosed | None = None
-        self._prepare_calls()
-        self._prepare_output()
-        self._inbox = Inbox()
-        self._bytes_in = 0
-        self._reader: Reader | None = None
-        self._down_waiters: list[asyncio.Future[None]] = []
-        self._end_waiters: list[asyncio.Future[None]] = []
-        self._gone_waiters: list[asyncio.Future[None]] = []
-        self._made: asyncio.Future[None] | None = None  # connect() waits for it
-        self._linger: Linger | None = None
-        self._is_pumping = False
-        self._is_connecting = False  # on_connect has not returned
-        self._is_eof = self._is_eof_told = False
-        self._is_paused = False  # by the user
-        self._is_reading = True  # as far as the transport knows
-        self._is_stopping = False  # to be closed when what has arrived is handed out
-        self._delivers_rest = False  # lost: what arrived before is still handed out
-        self._is_ended = self._is_gone = self._has_handed_over = False
-        self._is_aborted = False
+    _has_input = False  # something is in the inbox, or was: `_regulate` looks again
+    _bytes_in = 0  # as far as the transport does not count
+    _reader: Reader | None = None
+    _down_waiters: Sequence[asyncio.Future[None]] = ()
+    _end_waiters: Sequence[asyncio.Future[None]] = ()
+    _gone_waiters: Sequence[asyncio.Future[None]] = ()
+    _made: asyncio.Future[None] | None = None  # connect() waits for it
+    _linger: Linger | None = None
+    _is_pumping = False
+    _is_connecting = False  # on_connect has not returned
+    _is_eof = False
+    _is_eof_told = False
+    _is_paused = False  # by the user
+    _is_reading = True  # as far as the transport knows
+    _is_stopping = False  # to be closed when what has arrived is handed out
+    _delivers_rest = False  # lost: what arrived before is still handed out
+    _is_ended = False
+    _is_gone = False
+    _is_aborted = False
+    _has_handed_over = False
 
     # -- what the transport tells (asyncio.Protocol)
 
@@ -137,27 +136,53 @@ class Lifecycle(Output):
                 self._made.set_result(None)
 
     def data_received(self, data: bytes) -> None:
+        # Of another loop's transport. Ours counts by itself, and calls `_receive`.
         self._bytes_in += len(data)
         self._deadlines.heard_at = self._clock.tick
+        self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        """Bytes have come. If somebody waits for a message, and nothing else does, it is handed out here and now.
+
+        That is the usual case; through `_pump` it takes 2 to 3 us longer (CPython 3.13, uncompiled).
+        """
         if self._phase is not _OPEN:
             return  # closing: thrown away
-        if (
-            self.framer is not None
-            or self._consumer is not _ON_READ
-            or self._task is not None
-            or self._reader is not None
-            or self._is_paused
-            or self._inbox.buffer
-        ):
-            self._inbox.feed(data)
-            if self._is_pump_due:
-                self._regulate()  # it has had this turn already
-            else:
-                self._pump()
+        reader = self._reader
+        if self._has_input or self._is_paused:
+            self._keep(data)
             return
-        # The plain case, without a detour through the inbox: saves 1.5 of 2.3 us (CPython 3.13, uncompiled).
+        if reader is None:
+            if self._consumer is not _ON_READ or self._task is not None:
+                self._keep(data)
+                return
+            framer = self.framer
+        elif reader.callback is not None and asyncio.current_task(self._loop) is None:
+            framer = reader.framer
+        else:
+            self._keep(data)
+            return
+        if framer is None:
+            message: Any = data
+        else:
+            try:
+                message = self._inbox.receive(framer, self.max_message, data)
+            except BaseException as exc:
+                self._has_input = True
+                if reader is None:
+                    self._refused(exc)
+                else:
+                    reader.wake()  # it takes it and gets the error where it belongs
+                return
+            if message is NEED:
+                self._has_input = True
+                self._pump()
+                return
+        if reader is not None:
+            reader.give(message)
+            return
         try:
-            result = self._context.run(self.on_read, data)
+            result = self._context.run(self.on_read, message)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as exc:
@@ -165,10 +190,19 @@ class Lifecycle(Output):
             return
         if result is not None:
             self._follow(result)
-        if self.framer is not None:
+        if self.framer is not framer:
             self._pump()  # a message of no bytes, perhaps
         elif self.idle_timeout is not None and self._phase is _OPEN:
             self._deadlines.watch_idle()
+
+    def _keep(self, data: bytes) -> None:
+        """Somebody will want it."""
+        self._inbox.feed(data)
+        self._has_input = True
+        if self._is_pump_due:
+            self._regulate()  # it has had this turn already
+        else:
+            self._pump()
 
     def eof_received(self) -> bool:
         self._is_eof = True
@@ -267,7 +301,7 @@ class Lifecycle(Output):
         return "the client is stopping" if self._server is None else "the server is stopping"
 
     def _delivers_to_on_read(self) -> bool:
-        return self._consumer is _ON_READ or "on_read" in self.__dict__
+        return self._consumer is _ON_READ or not is_method(self, "on_read")
 
     def _signal(self, reader: Reader) -> None:
         """Wake the waiting `read()` if there is something for it."""
@@ -290,20 +324,25 @@ class Lifecycle(Output):
         framer = self.framer
         try:
             message = self._take(framer)
-        except ConnectionClosed as exc:
-            self._break(exc)
+        except BaseException as exc:
+            self._refused(exc)
             return NEED
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as exc:  # of a user's framer, or a framer that is none
-            self._failed(exc)
-            return NEED
-        self._spend(framer, message)
+        if not message:
+            self._spend(framer, message)
         return message
+
+    def _refused(self, exc: BaseException) -> None:
+        """There is no message in what has come."""
+        if isinstance(exc, ConnectionClosed):
+            self._break(exc)
+        elif isinstance(exc, (KeyboardInterrupt, SystemExit)):
+            raise exc
+        else:  # of a user's framer, or a framer that is none
+            self._failed(exc)
 
     def _spend(self, framer: Any, message: Any) -> None:
         """After a message by the setting: 0 makes one b"" for each time that it is assigned."""
-        if message is not NEED and not message and is_zero(framer):
+        if not message and message is not NEED and is_zero(framer):
             self.framer = SPENT
 
     def _take(self, framer: Any) -> Any:
@@ -398,11 +437,12 @@ class Lifecycle(Output):
         """Decide whether to read from the peer, and which clocks run."""
         reader = self._reader
         inbox = self._inbox
+        self._has_input = len(inbox) > 0
         if reader is not None:
             is_hungry = reader.is_waiting
         else:
             is_hungry = self._task is None and not (self._is_paused or self._is_pump_due)
-            is_hungry = is_hungry and (self._consumer is not Consumer.READ or "on_read" in self.__dict__)
+            is_hungry = is_hungry and (self._consumer is not Consumer.READ or self._delivers_to_on_read())
         if self._is_paused or self._is_eof or self._is_at_stop() or (self._is_stopping and reader is None):
             wanted = False
         else:
@@ -503,8 +543,8 @@ class Lifecycle(Output):
             task.cancel()
         if self._reader is not None:
             self._reader.wake()
-        wake(self._drainers)
-        wake(self._down_waiters)
+        self._wake("_drainers")
+        self._wake("_down_waiters")
         self._end_files()
         self._deadlines.go_down()
         if self._has_tasks():
@@ -512,7 +552,7 @@ class Lifecycle(Output):
 
     def _release(self) -> None:
         """The socket is closed: its place is free."""
-        wake(self._gone_waiters)
+        self._wake("_gone_waiters")
         self._is_gone = True
         if self._server is not None:
             self._server._released(self)
@@ -546,7 +586,7 @@ class Lifecycle(Output):
             return  # it calls this again
         self._is_ended = True
         self._deadlines.end()
-        wake(self._end_waiters)
+        self._wake("_end_waiters")
         if self._server is not None:
             self._server._ended(self)
 

@@ -15,7 +15,7 @@ from trews.transport.filepart import CHUNK, FilePart
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from trews.deadlines import Deadlines
 
@@ -34,27 +34,27 @@ class Output(Calls):
 
     _overrides_write: ClassVar[bool] = False
     _transport: Any
-    _reason: ConnectionClosed | None
     _deadlines: Deadlines
     write: Callable[[Any], None]
 
-    def _prepare_output(self) -> None:
-        self._phase = _NEW
-        self._accepted_out = 0  # by write, on transports that do not count themselves
-        self._seen_out = 0  # what of it was sent when that was last looked at
-        self._out_before = 0  # bytes that the transport has sent for another connection
-        self._out_in_all: int | None = None  # when the transport has gone to another connection
-        self._drainers: list[asyncio.Future[None]] = []
-        self._files: set[Started] = set()  # that are being sent
-        # On transports that are not ours: what waits while a file is sent in pieces.
-        self._held: deque[bytes | FilePart] | None = None
-        self._held_bytes = 0
-        self._is_silent = False  # that the transport is full is not the user's business
-        self._is_full = False
-        self._is_closed_by_user = False
-        self._is_write_closed = False
-        self._limits = (-1, -1)
-        self._raw_write: Callable[[Any], None] = self._write_unconnected
+    _phase: Phase = _NEW
+    _reason: ConnectionClosed | None = None
+    _accepted_out = 0  # by write, on transports that do not count themselves
+    _seen_out = 0  # what of it was sent when that was last looked at
+    _out_before = 0  # bytes that the transport has sent for another connection
+    _in_before = 0  # bytes that it has received for another
+    _out_in_all: int | None = None  # when the transport has gone to another connection
+    _in_in_all: int | None = None
+    _drainers: Sequence[asyncio.Future[None]] = ()
+    _files: frozenset[Started] = frozenset()  # that are being sent
+    # On transports that are not ours: what waits while a file is sent in pieces.
+    _held: deque[bytes | FilePart] | None = None
+    _held_bytes = 0
+    _is_silent = False  # that the transport is full is not the user's business
+    _is_full = False
+    _is_closed_by_user = False
+    _is_write_closed = False
+    _limits = (-1, -1)
 
     @property
     def bytes_out(self) -> int:
@@ -79,6 +79,14 @@ class Output(Calls):
             raise Error(f"{self!r} is not connected yet: use it in on_connect or later")
 
     # -- what comes of it
+
+    @property
+    @abstractmethod
+    def bytes_in(self) -> int: ...
+
+    @abstractmethod
+    def _receive(self, data: bytes) -> None:
+        """Bytes have come (from our transport, which counts them)."""
 
     @abstractmethod
     def _drop(self, reason: ConnectionClosed) -> None:
@@ -106,7 +114,7 @@ class Output(Calls):
     def resume_writing(self) -> None:
         self._is_full = False
         self._note_sent()
-        wake(self._drainers)
+        self._wake("_drainers")
         if self._phase is _OPEN and not self._is_silent:
             self._loop.call_soon(self._tell, "on_drain")
         elif self._phase is _FLUSHING:
@@ -116,16 +124,19 @@ class Output(Calls):
 
     def _bind_write(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, StreamTransport):
-            self._raw_write = self._write_foreign
+            self._raw_write = self._write_foreign  # type: ignore[method-assign]
             self._set_limits()
             return
         core = transport.core
         core.owner = self
-        self._raw_write = core.write
-        if not self._overrides_write and "write" not in self.__dict__:
+        if is_method(self, "data_received"):  # and not one that shows the traffic
+            core.data_received = self._receive
+        self._raw_write = core.write  # type: ignore[method-assign]
+        if not self._overrides_write and is_method(self, "write"):
             self.write = core.write  # one call less a write
 
-    def _write_unconnected(self, data: Any) -> None:
+    def _raw_write(self, data: Any) -> None:
+        """What `write` does; the transport's own once there is one."""
         self._require_connected()
 
     def _write_foreign(self, data: Any) -> None:
@@ -197,19 +208,23 @@ class Output(Calls):
     def _let_go(self, new: Output) -> None:
         """From now on `new` writes. What waits is sent, and counted there."""
         transport = self._transport
-        self._out_in_all = self.bytes_out
+        self._out_in_all, self._in_in_all = self.bytes_out, self.bytes_in
         if isinstance(transport, StreamTransport):
             core = transport.core
             new._out_before = core.total_out - core.waiting
+            new._in_before = core.total_in
         else:
             new._accepted_out = transport.get_write_buffer_size()
-        self.write = self._raw_write = self._write_unowned
+        self.write = self._raw_write = self._write_unowned  # type: ignore[method-assign]
 
     def _write_unowned(self, data: Any) -> None:
         as_bytes(data)
         raise self._closed(self._reason)
 
     # -- files
+
+    def _file_sent(self, sending: asyncio.Future[None]) -> None:
+        self._files = frozenset(other for other in self._files if other is not sending)
 
     def _sends_file(self) -> bool:
         """Whether one is not sent yet (also if nobody waits for it any more)."""
@@ -235,8 +250,8 @@ class Output(Calls):
         if not len(part):
             part.finish()
             return sending
-        self._files.add(sending)
-        sending.add_done_callback(self._files.discard)
+        self._files |= {sending}
+        sending.add_done_callback(self._file_sent)
         transport = self._transport
         if isinstance(transport, StreamTransport):
             transport.core.write_file(part)
@@ -257,7 +272,7 @@ class Output(Calls):
                 self._held_bytes -= len(item)
                 self._emit(item)
         self._held = None
-        wake(self._drainers)
+        self._wake("_drainers")
         if self._is_write_closed or self._phase is _FLUSHING:
             self._loop.call_soon(self._flushed if self._phase is _FLUSHING else self._say_goodbye)
 
@@ -267,7 +282,7 @@ class Output(Calls):
             if isinstance(item, FilePart):
                 item.close()
         self._held, self._held_bytes = None, 0
-        for sending in list(self._files):
+        for sending in self._files:
             sending.settle(self._closed(self._reason))
 
     async def _send_pieces(self, part: FilePart) -> None:
@@ -289,9 +304,7 @@ class Output(Calls):
 
     async def _while_full(self) -> None:
         while self._is_full:
-            waiter = self._loop.create_future()
-            self._drainers.append(waiter)
-            await waiter
+            await self._wait_in("_drainers")
 
     async def _until_all_is_out(self) -> None:
         """Wait for the last byte: such a transport tells only when it has less than its limit, so that is 0 now."""
@@ -304,9 +317,9 @@ class Output(Calls):
             self._is_silent = False
 
 
-def wake(waiters: list[asyncio.Future[None]]) -> None:
-    """Let everybody on the list go on."""
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
-    waiters.clear()
+def is_method(instance: object, name: str) -> bool:
+    """Whether this is what the class says, and nothing that was put on the object.
+
+    (Not looked up in its `__dict__`, which would have to be made for that, and makes the object slower.)
+    """
+    return getattr(getattr(instance, name), "__func__", None) is getattr(type(instance), name)

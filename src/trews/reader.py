@@ -1,31 +1,102 @@
-"""Who waits for the next message of a connection."""
+"""Who waits for the next message of a connection: the awaitable in `read()`."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+from trews.inbox import NEED
+
 if TYPE_CHECKING:
-    import asyncio
+    import contextvars
+    from collections.abc import Callable, Generator
 
 
 class Reader:
-    """A `read()` in progress. Its future only signals; the message is taken in the reader's own step."""
+    """A `read()` in progress. Awaiting it waits for `give`, or for `wake`.
 
-    __slots__ = ("framer", "is_timed_out", "waiter")
+    It has what a task asks of a future, and of one only: who awaits it is one task. A future's callbacks come in the
+    next turn of the loop; `give` lets the task go on in this call, which saves 1.5 us of 3 (CPython 3.13).
 
-    def __init__(self, framer: Any) -> None:
-        self.framer = framer
-        self.waiter: asyncio.Future[None] | None = None
-        self.is_timed_out = False
+    Attributes:
+        framer: the `framer` setting, or what this read() uses instead.
+        is_waiting: it asks for a message, and nobody has given one or woken it.
+        is_timed_out: why it was woken.
+        waited_for: the framer for which it, or the read() before that had it, has waited.
+        callback: what lets the task go on; None as long as no task awaits it.
+    """
+
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_context",
+        "_is_cancelled",
+        "_loop",
+        "_message",
+        "callback",
+        "framer",
+        "is_timed_out",
+        "is_waiting",
+        "waited_for",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.framer: Any = None
+        self.waited_for: Any = NEED  # no framer
+        self.is_waiting = self.is_timed_out = self._is_cancelled = self._asyncio_future_blocking = False
+        self.callback: Any = None
+        self._loop = loop
+        self._message: Any = NEED
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait, if it `is_waiting`. Returns the message that was given, NEED if it was woken."""
+        if self.is_waiting:
+            self._asyncio_future_blocking = True
+            try:
+                yield self
+            finally:
+                self.is_waiting = False
+        message, self._message = self._message, NEED
+        return message
+
+    def give(self, message: Any) -> None:
+        """Let the task go on with this message, at once. Called from the loop only, outside of any task."""
+        callback, self.callback = self.callback, None
+        self.is_waiting = False
+        self._message = message
+        self._context.run(callback, self)
+
+    def wake(self) -> None:
+        """Let the task look again, in the next turn."""
+        if self.is_waiting:
+            self.is_waiting = False
+            self._resume_soon()
 
     def time_out(self) -> None:
         self.is_timed_out = True
         self.wake()
 
-    def wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+    def _resume_soon(self) -> None:
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            self._loop.call_soon(callback, self, context=self._context)
 
-    @property
-    def is_waiting(self) -> bool:
-        return self.waiter is not None and not self.waiter.done()
+    # -- what a task asks of what it waits for
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def add_done_callback(self, callback: Callable[[Any], object], *, context: contextvars.Context) -> None:
+        self.callback = callback
+        self._context = context
+
+    def cancel(self, msg: Any = None) -> bool:
+        if not self.is_waiting:
+            return False
+        self.is_waiting = False
+        self._is_cancelled = True
+        self._resume_soon()
+        return True
+
+    def result(self) -> None:
+        if self._is_cancelled:
+            raise asyncio.CancelledError

@@ -93,6 +93,7 @@ def _over(
     adapter.take(below)
     transport = StreamTransport(loop, tls, connection, tls, extra)  # type: ignore[arg-type]  # its own poller
     connection._out_before = -(connection._accepted_out + len(reply))
+    connection._in_before = -connection._bytes_in
     connection._limits = (-1, -1)
     connection._transport = transport
     if connection._is_full:  # what is waiting is the adapter's business now

@@ -243,10 +243,27 @@ class TestTimeout:
         assert start(w, w.connection.read()).result() == b"partial"
 
     def test_cancelled_in_the_turn_in_which_the_message_comes_it_loses_none(self):
-        """The waiter only signals, the reader takes the message in its own step."""
+        w = wire(trews.Connection, framer=b"\n")
+        task = start(w, w.connection.read())
+        w.loop.call_soon(task.cancel)
+        w.loop.call_soon(w.connection.data_received, b"hi\n")
+        w.settle()
+        assert task.cancelled()
+        assert start(w, w.connection.read()).result() == b"hi"
+
+    def test_cancelled_right_after_the_message_has_come_it_has_it(self):
         w = wire(trews.Connection, framer=b"\n")
         task = start(w, w.connection.read())
         w.loop.call_soon(w.connection.data_received, b"hi\n")
+        w.loop.call_soon(task.cancel)
+        w.settle()
+        assert task.result() == b"hi"
+
+    def test_cancelled_after_it_was_woken_it_leaves_the_message(self):
+        """Woken, not given it: what came in pieces is taken in the reader's own step."""
+        w = wire(trews.Connection, framer=b"\n").feed(b"h")
+        task = start(w, w.connection.read())
+        w.loop.call_soon(w.connection.data_received, b"i\n")
         w.loop.call_soon(task.cancel)
         w.settle()
         assert task.cancelled()
@@ -282,8 +299,8 @@ class TestTimeout:
 
         w = wire(Lines)
         task = start(w, w.connection.read())
-        w.loop.call_soon(w.connection.data_received, b"hi\n")
         w.loop.call_soon(task.cancel)
+        w.loop.call_soon(w.connection.data_received, b"hi\n")
         w.settle()
         assert w.connection.messages == [b"hi"]
 

@@ -1,0 +1,193 @@
+"""The reading half of a connection, for who waits: messages as coroutines. What callbacks get is in `lifecycle`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Self
+
+from trews.errors import BusyError, ClosedByPeer, ConnectionClosed, MessageTooLong, TimedOut
+from trews.inbox import NEED, Ahead
+from trews.lifecycle import MESSAGE_SECONDS, Lifecycle
+from trews.phase import Phase
+from trews.reader import Reader
+from trews.settings import KIB, check_wait
+
+_NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
+READS_A_TURN = 128  # messages that read() gives without letting the others run
+
+
+class _Setting:
+    """Stands for "what the setting says" where None has a meaning."""
+
+    def __repr__(self) -> str:
+        return "<the setting>"
+
+
+SETTING = _Setting()
+
+
+class Input(Lifecycle):
+    """The part of a connection that waits for messages."""
+
+    _taken_at_once = 0  # messages that read() found waiting
+    _took_since = 0.0  # when it began to, in the loop's time; 0.0 if it has just waited
+    _spare_reader: Reader | None = None  # of the read() before
+
+    async def read(self, framer: Any = SETTING, timeout: float | None = None) -> Any:
+        """Wait for the next message.
+
+        Args:
+            framer: how to cut this one message; the setting by default.
+            timeout: seconds to wait at most.
+
+        Returns:
+            The message, as the framer makes it.
+
+        Raises:
+            ClosedByPeer: the peer has ended, and every message was read.
+            IncompleteMessage: it ended in the middle of one.
+            ConnectionClosed: any other reason for which the connection ended.
+            TimedOut: `timeout` ran out; no byte is lost and the connection is open.
+            BusyError: another `read()` is waiting.
+            ValueError: `timeout` is negative.
+        """
+        if timeout is not None:
+            check_wait(timeout)
+        if self._reader is not None:
+            raise BusyError(f"another read() is waiting on {self!r}; a connection has one reader at a time")
+        if self._phase is _NEW:
+            self._require_connected()
+        value = self.framer if framer is SETTING else framer
+        self._reader = reader = self._spare_reader or Reader(self._loop)
+        self._spare_reader = None
+        reader.framer = value
+        message: Any = NEED
+        timer = None
+        try:
+            # If nothing is there and it waited for the same before, there is no need to look: 0.3 us (CPython 3.13).
+            if (
+                self._has_input
+                or value is not reader.waited_for
+                or self._is_eof
+                or self._is_stopping
+                or self._phase is not _OPEN
+            ):
+                self._taken_at_once += 1
+                if self._taken_at_once > 1 and self._had_turn():  # a full inbox must not keep the others from running
+                    self._taken_at_once = 1
+                    await asyncio.sleep(0)
+                    self._took_since = self._clock.tick
+                message = self._read_now(reader)
+            while message is NEED:
+                if reader.is_timed_out:
+                    raise TimedOut(f"no message came within {timeout:g} s")
+                if timer is None and timeout is not None:
+                    timer = self._loop.call_later(timeout, reader.time_out)
+                self._taken_at_once = 0
+                self._took_since = 0.0
+                reader.waited_for = value
+                reader.is_waiting = True
+                if self._has_input or not self._is_reading or self.idle_timeout is not None:
+                    self._regulate()
+                message = await reader
+                if message is NEED:
+                    message = self._read_now(reader)
+            self._spare_reader = reader
+        finally:
+            self._reader = None
+            if timer is not None:
+                timer.cancel()
+                reader.is_timed_out = False
+            if (
+                self._has_input
+                or self._is_eof
+                or self._is_stopping
+                or not self._is_reading
+                or self._phase is not _OPEN
+                or self.idle_timeout is not None
+            ):
+                self._after_read()
+        if framer is SETTING and not message:
+            self._spend(value, message)
+        return message
+
+    def _had_turn(self) -> bool:
+        """Whether read() has given so many messages, or for so long, that the others must run."""
+        self._took_since = self._took_since or self._clock.tick
+        return self._taken_at_once > READS_A_TURN or self._clock.now() > self._took_since + MESSAGE_SECONDS
+
+    def _read_now(self, reader: Reader) -> Any:
+        """The next message for a `read()`, NEED if it must wait; raises if none can come."""
+        if self._phase is _OPEN or self._delivers_rest:
+            try:
+                message = self._take(reader.framer)
+            except ConnectionClosed as exc:
+                self._break(exc)
+                raise self._closed(exc) from exc.__cause__
+            if message is not NEED:
+                return message
+            if self._is_eof:
+                raise self._closed(ClosedByPeer())
+            if self._phase is _OPEN:
+                if self._is_at_stop():
+                    raise self._closed(ClosedByPeer(self._why_stopping()))
+                return NEED
+        raise self._closed(self._reason)
+
+    def _after_read(self) -> None:
+        """What was held back for the reader may go on."""
+        if self._phase is _OPEN and not (self._is_eof or self._is_stopping or len(self._inbox)):
+            self._regulate()
+        elif self._phase in (_OPEN, _DOWN):
+            self._pump_soon()
+
+    async def peek(self, count: int, timeout: float | None = None) -> bytes:
+        """Wait for the next `count` bytes and look at them: they stay for the next `read()`, or for `on_read`.
+
+        Args:
+            count: how many bytes, at least 1 and at most `max_message`.
+            timeout: seconds to wait at most.
+
+        Returns:
+            So many bytes; fewer only if the peer has ended after them.
+
+        Raises:
+            ValueError: `count` is not possible.
+            As `read()`, whose place it takes while it waits.
+        """
+        if not 0 < count <= self.max_message:
+            raise ValueError(f"peek() looks at 1 to {self.max_message} bytes (max_message), not {count}")
+        data: bytes = await self.read(Ahead(count), timeout)
+        return data
+
+    async def read_all(self, limit: int = 16 * KIB * KIB) -> bytes:
+        """Everything that the peer sends until its end, as bytes. If it is cancelled, what it has read is lost.
+
+        Raises:
+            MessageTooLong: it is more than `limit` bytes.
+            ConnectionClosed: the connection ended other than by the peer's goodbye.
+        """
+        pieces: list[bytes] = []
+        room = limit
+        while True:
+            try:
+                piece = await self.read(framer=None)
+            except ClosedByPeer:
+                return b"".join(pieces)
+            room -= len(piece)
+            if room < 0:
+                reason = MessageTooLong(f"the peer sent more than the limit of {limit} bytes")
+                self._break(reason)
+                raise self._closed(reason)
+            pieces.append(piece)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self.read()
+        except ConnectionClosed as exc:
+            if exc.is_clean:
+                raise StopAsyncIteration from None
+            raise
