@@ -72,6 +72,31 @@ class Decoder:
         return None
 
 
+class _Need:
+    """The type of `NEED`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NEED"
+
+
+# No message yet. Not None, which is a message of JSONLines.
+NEED: Final = _Need()
+
+
+class OwnDecoder(Decoder):
+    """One of those below, which can tell at once that some bytes are a message: the engine then keeps no buffer."""
+
+    def whole(self, data: bytes) -> Any:
+        """The message, if `data` is one and nothing else; NEED if `decode` has to look.
+
+        Raises:
+            What `decode` would.
+        """
+        return NEED
+
+
 class Framer:
     """How a stream is cut into messages: an immutable spec. Subclassing is optional, the methods are not."""
 
@@ -139,7 +164,7 @@ class Raw(Framer):
         return _payload(message)
 
 
-class _FixedDecoder(Decoder):
+class _FixedDecoder(OwnDecoder):
     """Messages of one size: `convert` makes them from that many bytes."""
 
     least = 0
@@ -154,6 +179,9 @@ class _FixedDecoder(Decoder):
         if len(buffer) < self._size:
             return self._size
         return self._convert(cut(buffer, 0, self._size)), self._size
+
+    def whole(self, data: bytes) -> Any:
+        return self._convert(data) if len(data) == self._size <= self.limit and self._size else NEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +280,7 @@ class _Ends:
 _search_for = lru_cache(_Ends)
 
 
-class _EndedDecoder(Decoder):
+class _EndedDecoder(OwnDecoder):
     """Messages up to one of `ends`: `convert` makes them from the bytes."""
 
     def __init__(
@@ -269,11 +297,6 @@ class _EndedDecoder(Decoder):
         self._final = final
 
     def decode(self, buffer: bytearray, scanned: int) -> tuple[Any, int] | int:
-        if self._only and not scanned:  # the usual case: 0.4 us less of 0.8 (CPython 3.13)
-            start = buffer.find(self._only, 0, self.limit + len(self._only))
-            if start >= 0:
-                stop = start + len(self._only)
-                return self._convert(cut(buffer, 0, stop if self._keep_end else start)), stop
         longest = self._ends.longest
         found = self._ends.find(buffer, max(0, scanned - longest + 1), self.limit + longest)
         if found is None and (len(buffer) <= self.limit or self._ends.possible(buffer) <= self.limit):
@@ -282,6 +305,20 @@ class _EndedDecoder(Decoder):
             raise _too_long(self.limit, buffer)
         start, stop = found
         return self._convert(cut(buffer, 0, stop if self._keep_end else start)), stop
+
+    def whole(self, data: bytes) -> Any:
+        if self._only:
+            start, stop = data.find(self._only), len(data)
+            if start < 0 or start + len(self._only) != stop:
+                return NEED
+        else:
+            found = self._ends.find(data, 0, len(data))
+            if found is None:
+                return NEED
+            start, stop = found
+            if stop != len(data):
+                return NEED
+        return NEED if start > self.limit else self._convert(data if self._keep_end else data[:start])
 
     def eof(self, buffer: bytearray) -> tuple[Any, int] | None:
         if not self._final:
@@ -412,12 +449,12 @@ class JSONLines(Framer):
         return text.encode() + b"\n"
 
 
-class _CountedDecoder(Decoder):
+class _CountedDecoder(OwnDecoder):
     """A length, that many bytes, and a trailer."""
 
     trailer = b""
 
-    def header(self, buffer: bytearray) -> tuple[int, int] | int:
+    def header(self, buffer: bytes | bytearray) -> tuple[int, int] | int:
         """Where the payload starts and how long it is; or what `decode` returns when bytes are missing.
 
         It reads from left to right and the first violation counts, however many bytes are there: the verdict
@@ -440,6 +477,14 @@ class _CountedDecoder(Decoder):
             raise FramingError(f"expected {self.trailer!r} after {length} bytes, got {came}")
         return cut(buffer, start, payload_stop), stop
 
+    def whole(self, data: bytes) -> Any:
+        found = self.header(data)
+        if isinstance(found, int):
+            return NEED
+        start, length = found
+        stop = start + length
+        return data[start:stop] if stop + len(self.trailer) == len(data) and data.endswith(self.trailer) else NEED
+
     def check(self, length: int) -> None:
         """Refuse a length beyond the limit."""
         if length > self.limit:
@@ -449,7 +494,7 @@ class _CountedDecoder(Decoder):
 class _NetstringDecoder(_CountedDecoder):
     trailer = b","
 
-    def header(self, buffer: bytearray) -> tuple[int, int] | int:
+    def header(self, buffer: bytes | bytearray) -> tuple[int, int] | int:
         length = 0
         for index, byte in enumerate(buffer):
             if byte == 0x3A and index:  # ":"
@@ -484,7 +529,7 @@ class _PrefixedDecoder(_CountedDecoder):
         self._struct = struct
         self._extra = struct.size if includes_prefix else 0
 
-    def header(self, buffer: bytearray) -> tuple[int, int] | int:
+    def header(self, buffer: bytes | bytearray) -> tuple[int, int] | int:
         size = self._struct.size
         if len(buffer) < size:
             return size
@@ -530,7 +575,7 @@ class Prefixed(Framer):
 
 
 class _VarintDecoder(_CountedDecoder):
-    def header(self, buffer: bytearray) -> tuple[int, int] | int:
+    def header(self, buffer: bytes | bytearray) -> tuple[int, int] | int:
         length = 0
         for index, byte in enumerate(buffer[:10]):
             if index == 9 and byte > 1:

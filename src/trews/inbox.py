@@ -12,22 +12,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from trews.errors import IncompleteMessage, MessageTooLong
-from trews.framing import RAW_MAX, SPENT, Decoder, Exactly, Framer, cut, framer_for
+from trews.framing import NEED, RAW_MAX, SPENT, Decoder, Exactly, Framer, OwnDecoder, cut, framer_for
 
 __all__ = ["NEED", "SPENT", "Ahead", "Inbox", "is_zero"]
 
-
-class _Need:
-    """The type of `NEED`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "NEED"
-
-
-# No message yet. Not None, which is a message of JSONLines.
-NEED: Final = _Need()
 
 # What a frame of somebody's own decoder may need besides its payload before the engine cuts it off.
 _SLACK: Final = 1024
@@ -78,6 +66,7 @@ class Inbox:
         "_scanned",
         "_value",
         "_waiting",
+        "_whole",
         "buffer",
     )
 
@@ -86,6 +75,8 @@ class Inbox:
         # The setting that `_decoder`, and all that follows, belongs to; None if to none.
         self._value: Any = None
         self._decoder: Any = None
+        # Its way to say at once that some bytes are one message, if it has one.
+        self._whole: Any = None
         self._limit: int = 0
         # Fewest bytes that can make the decoder's next verdict, and fewest for any.
         self._need: int = 1
@@ -119,6 +110,18 @@ class Inbox:
         Raises:
             As `peek`.
         """
+        if type(value) is int:
+            if len(data) == value and 0 < value <= limit:
+                self._forget()
+                return bytes(data)
+        elif value is self._value and self._whole is not None and limit == self._limit and type(data) is bytes:
+            try:
+                message = self._whole(data)
+            except BaseException:
+                self.buffer += data
+                raise
+            if message is not NEED:  # the bytes are not even copied: 0.4 us instead of 1.0 for a delimiter
+                return message
         self.buffer += data
         if value is SPENT:
             return NEED
@@ -209,7 +212,7 @@ class Inbox:
         """Let go of the decoder: another way of framing has the bytes now."""
         self._waiting = False
         if self._value is not None:
-            self._value = self._decoder = self._message = None
+            self._value = self._decoder = self._message = self._whole = None
             self._ready = False
 
     def _take_raw(self) -> Any:
@@ -261,6 +264,7 @@ class Inbox:
         self._forget()
         self._decoder = framer_for(value).decoder()
         self._value = value
+        self._whole = getattr(self._decoder, "whole", None) if isinstance(self._decoder, OwnDecoder) else None
         self._least = self._decoder.least if isinstance(self._decoder, Decoder) else 1
         self._scanned = 0
 
