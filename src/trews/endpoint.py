@@ -14,17 +14,15 @@ files because every refusal is a sentence with a position, and the grammar stand
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import EndpointError
+from .value import Value
 
-Value = str | int | float | bool | tuple[str, ...]
+OptionValue = str | int | float | bool | tuple[str, ...]
 
 _NETWORK = ("tcp", "tls", "udp")
 _EXAMPLES = {
@@ -41,8 +39,7 @@ _EXAMPLES = {
 KINDS = tuple(_EXAMPLES)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Endpoint:
+class Endpoint(Value):
     """Where to listen or to connect to. Made by `Endpoint.parse`, which validates; the constructor does not.
 
     Args:
@@ -56,13 +53,29 @@ class Endpoint:
         wildcard: the host was written as `*`, so commands, whose default is localhost, take all interfaces.
     """
 
+    __slots__ = __match_args__ = ("kind", "host", "port", "path", "fd", "options", "wildcard")
     kind: str
-    host: str = ""
-    port: int | str | None = None
-    path: str = ""
-    fd: int | None = None
-    options: tuple[tuple[str, Value], ...] = ()
-    wildcard: bool = field(default=False, compare=False)
+    host: str
+    port: int | str | None
+    path: str
+    fd: int | None
+    options: tuple[tuple[str, OptionValue], ...]
+    wildcard: bool
+
+    def __init__(
+        self,
+        kind: str,
+        host: str = "",
+        port: int | str | None = None,
+        path: str = "",
+        fd: int | None = None,
+        options: tuple[tuple[str, OptionValue], ...] = (),
+        wildcard: bool = False,
+    ) -> None:
+        self._set(kind, host, port, path, fd, options, wildcard)
+
+    def _key(self) -> tuple[Any, ...]:
+        return self.kind, self.host, self.port, self.path, self.fd, self.options  # however its wildcard is written
 
     @classmethod
     def parse(cls, value: EndpointLike, /) -> Endpoint:
@@ -101,7 +114,7 @@ class Endpoint:
         """
         if self.kind not in _NETWORK:
             raise EndpointError(f"{self.kind} endpoints have no port")
-        return replace(self, port=_checked_port(port))
+        return self.__replace__(port=_checked_port(port))
 
     def with_options(self, **options: object) -> Endpoint:
         """The same endpoint with these options added or replaced; `None` takes one away.
@@ -114,12 +127,12 @@ class Endpoint:
         """
         merged = {**dict(self.options), **options}
         query = _format_options((name, value) for name, value in merged.items() if value is not None)
-        return replace(self, options=_read_options(self.kind, _Piece(query)) if query else ())
+        return self.__replace__(options=_read_options(self.kind, _Piece(query)) if query else ())
 
     @property
     def shown(self) -> str:
         """The endpoint for logs and messages: as `str`, with the password of `via` masked."""
-        return _SECRET.sub(r"\1***\3", str(self)) if self.get("via") else str(self)
+        return re.sub(_SECRET, r"\1***\3", str(self)) if self.get("via") else str(self)
 
     def __str__(self) -> str:
         """The canonical text, passwords included: `Endpoint.parse(str(e)) == e`."""
@@ -149,19 +162,21 @@ def check_call(right: str, handler: object, endpoints: tuple[object, ...], setti
         raise TypeError(right)
 
 
+# Patterns are compiled when they are used first: at import those of this file would take 3 ms.
+
 # Greedy on purpose: with an unencoded "@", "/" or "&" in a password, rather mask too much.
-_SECRET = re.compile(r"((?::|%3A)(?:/|%2F){2}(?:(?!:|%3A|@|%40).)*(?::|%3A))(.+)(@|%40)", re.I | re.S)
+_SECRET = r"(?is)((?::|%3A)(?:/|%2F){2}(?:(?!:|%3A|@|%40).)*(?::|%3A))(.+)(@|%40)"
 # Control characters, lone surrogates (a name that is not UTF-8) and the line separators of Unicode.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+_CONTROL = "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]"
 
 
-@dataclass(frozen=True, slots=True)
 class _Piece:
     """Part of an endpoint's text, from `start` in `whole`, which is `""` for what was not given as text."""
 
-    text: str
-    whole: str = ""
-    start: int = 0
+    def __init__(self, text: str, whole: str = "", start: int = 0) -> None:
+        self.text = text
+        self.whole = whole
+        self.start = start
 
     def part(self, start: int, stop: int | None = None) -> _Piece:
         return _Piece(self.text[start:stop], self.whole, self.start + start)
@@ -184,7 +199,9 @@ class _Piece:
 
 def _masked(text: str) -> str:
     """`text` with passwords starred out, character for character so that positions hold."""
-    return _SECRET.sub(lambda match: match[1] + "*" * len(match[2]) + match[3], text)
+    if "@" not in text and "%40" not in text:
+        return text  # as _SECRET would find, which takes 0.5 ms to compile
+    return re.sub(_SECRET, lambda match: match[1] + "*" * len(match[2]) + match[3], text)
 
 
 def _decode(piece: _Piece) -> str:
@@ -196,7 +213,7 @@ def _decode(piece: _Piece) -> str:
         except UnicodeDecodeError as exc:
             wrong = run.start() + 3 * exc.start
             raise piece.fail("these percent-encoded bytes are not UTF-8", wrong) from None
-        if control := _CONTROL.search(text):
+        if control := re.search(_CONTROL, text):
             wrong = run.start() + 3 * len(text[: control.start()].encode())
             raise piece.fail(f"U+{ord(control[0]):04X} cannot stand in an endpoint", wrong)
         return text
@@ -223,14 +240,14 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
 
 
-_SERVICE = re.compile(r"[a-z][a-z0-9-]*")
-_LOOKS_IPV6 = re.compile(r"(?=.*::|(?:[^:]*:){5})[0-9A-Fa-f:.]+(?:%[^:]*)?(?::[0-9]*)?")
-_LOOKS_NUMERIC = re.compile(r"(?:(?:0[xX][0-9A-Fa-f]*|[0-9]+)(?:\.|$))+")
-_BAD_LABEL = re.compile(r"^$|^\.|\.\.|[^.]{64}|^.{254}")
+_SERVICE = r"[a-z][a-z0-9-]*"
+_LOOKS_IPV6 = r"(?=.*::|(?:[^:]*:){5})[0-9A-Fa-f:.]+(?:%[^:]*)?(?::[0-9]*)?"
+_LOOKS_NUMERIC = r"(?:(?:0[xX][0-9A-Fa-f]*|[0-9]+)(?:\.|$))+"
+_BAD_LABEL = r"^$|^\.|\.\.|[^.]{64}|^.{254}"
 
 
 def _port(piece: _Piece) -> int | str:
-    if _SERVICE.fullmatch(piece.text):
+    if re.fullmatch(_SERVICE, piece.text):
         return piece.text
     # At most 5 digits: int() of thousands of them raises an error of its own.
     if not re.fullmatch("[0-9]{1,5}", piece.text) or int(piece.text) > 65535:
@@ -251,6 +268,8 @@ def _ipv6(piece: _Piece) -> str:
     wrong = plain.end() if plain else 0
     try:
         if wrong == len(piece.text):
+            import ipaddress  # here and below, because it costs 1.5 ms to import
+
             return str(ipaddress.IPv6Address(piece.text))
     except ValueError:
         wrong = 0
@@ -262,13 +281,17 @@ def _name(piece: _Piece) -> str:
     for index, char in enumerate(piece.text):
         if reason := _why_not_in_host(char):
             raise piece.fail(reason, index)
-    if wrong := _BAD_LABEL.search(piece.text):
+    if wrong := re.search(_BAD_LABEL, piece.text):
         message = "a host is names of 1 to 63 characters with dots between, 253 in all"
         raise piece.fail(message, max(wrong.end() - 1, 0))
+    if not re.fullmatch(_LOOKS_NUMERIC, piece.text):
+        return piece.text
+    import ipaddress
+
     try:
         # Resolvers read 127.1, 0x7f.1, 2130706433 and 010.0.0.1 each in their own way, which gets around
         # lists of allowed addresses.
-        return str(ipaddress.IPv4Address(piece.text)) if _LOOKS_NUMERIC.fullmatch(piece.text) else piece.text
+        return str(ipaddress.IPv4Address(piece.text))
     except ValueError:
         message = f"{piece.quoted()} is not an IPv4 address: write four decimal numbers, such as 127.0.0.1"
         raise piece.fail(message) from None
@@ -279,6 +302,8 @@ def _why_not_in_host(char: str) -> str:
         return "" if char.isalnum() or char in "._-" else f"a host cannot contain {char!r}"
     if char.isspace() or not char.isprintable():
         return f"a host cannot contain U+{ord(char):04X}"
+    import unicodedata  # here because few need it
+
     # IDNA maps look-alikes to ASCII after our checks: full-width digits and dots would slip through them.
     plain = unicodedata.normalize("NFKC", char).replace("。", ".")
     return f"{char!r} only looks like {plain!r}: write that" if any(c.isascii() for c in plain) else ""
@@ -296,7 +321,7 @@ def _split_address(kind: str, address: _Piece) -> tuple[_Piece, _Piece]:
     host_end = text.find("]") + 1 if text.startswith("[") else 0
     if text.startswith("[") and text[host_end : host_end + 1] != ":":
         raise address.fail(f"expected ']', ':' and a port: {kind}:[::1]:8000", host_end)
-    if _LOOKS_IPV6.fullmatch(text):
+    if re.fullmatch(_LOOKS_IPV6, text):
         raise address.fail(f"an IPv6 address needs brackets: {kind}:[::1]:8000")
     second = text.index(":", text.index(":", host_end) + 1)
     raise address.fail(f"one ':' too many: {example}", second)
@@ -352,7 +377,7 @@ def _parse_text(piece: _Piece) -> Endpoint:
     text = piece.text
     if padding := re.search(r"^\s|(?<!\s)\s+\Z|\A\Z", text):
         raise piece.fail("an endpoint cannot be empty, nor begin or end with a space", padding.start())
-    if control := _CONTROL.search(text):
+    if control := re.search(_CONTROL, text):
         raise piece.fail(f"U+{ord(control[0]):04X} cannot stand in an endpoint", control.start())
     if re.match(r"\.{0,2}/", text):
         return _parse_kind("unix", piece)
@@ -373,7 +398,7 @@ def _parse_kind(kind: str, piece: _Piece) -> Endpoint:
     if question < 0:
         return _read_address(kind, piece)
     address, query = piece.cut(question)
-    return replace(_read_address(kind, address), options=_read_options(kind, query))
+    return _read_address(kind, address).__replace__(options=_read_options(kind, query))
 
 
 _SCHEMES = {"http": ("tcp", ":80"), "ws": ("tcp", ":80"), "https": ("tls", ":443"), "wss": ("tls", ":443")}
@@ -403,21 +428,21 @@ def _refuse_unknown_kind(piece: _Piece) -> None:
         # A host may be called so, but who means that is rarer, and would be served without encryption.
         right, host = f"tls:{rest}", f"tcp:{address}"
         raise piece.fail(f"{label!r} is not a kind of endpoint: did you mean {right!r}? (If it is a host: {host!r})")
-    is_label = colon and re.fullmatch(r"[A-Za-z][\w+-]*", label) and not _LOOKS_IPV6.fullmatch(address)
-    if is_label and not re.fullmatch("[0-9]+", rest) and not _SERVICE.fullmatch(rest):
+    is_label = colon and re.fullmatch(r"[A-Za-z][\w+-]*", label) and not re.fullmatch(_LOOKS_IPV6, address)
+    if is_label and not re.fullmatch("[0-9]+", rest) and not re.fullmatch(_SERVICE, rest):
         hint = _nearest(label, KINDS)
         if ":" in rest or hint.startswith("did"):
             raise piece.fail(f"{label!r} is not a kind of endpoint: {hint}")
 
 
-@dataclass(frozen=True, slots=True)
 class _Type:
     """What the value of an option looks like and becomes; `is_list`: several with "," between."""
 
-    pattern: str
-    expected: str
-    convert: Callable[[str], Any] = str
-    is_list: bool = False
+    def __init__(self, pattern: str, expected: str, convert: Callable[[str], Any] = str, is_list: bool = False) -> None:
+        self.pattern = pattern
+        self.expected = expected
+        self.convert = convert
+        self.is_list = is_list
 
 
 def _source(text: str) -> str:
@@ -425,6 +450,8 @@ def _source(text: str) -> str:
     match = re.fullmatch(r"\[([^\]]+)\](?::([0-9]{1,5}))?|([0-9.]+)(?::([0-9]{1,5}))?|([^\[]+)", text)
     if match is None:
         raise ValueError(text)
+    import ipaddress
+
     host, port = match[1] or match[3] or match[5], match[2] or match[4]
     address = ipaddress.ip_address(host)
     if port is None:
@@ -434,6 +461,12 @@ def _source(text: str) -> str:
     return f"[{address}]:{int(port)}" if match[1] else f"{address}:{int(port)}"
 
 
+def _network(text: str) -> str:
+    import ipaddress
+
+    return str(ipaddress.ip_network(text))
+
+
 _TEXT = _Type(r".+", "a value")
 _COUNT = _Type(r"0*[1-9][0-9]{0,8}", "a whole number above 0", int)
 _SECONDS = _Type(r"(?=[0.]*[1-9])[0-9]{0,20}\.?[0-9]{1,24}(e[+-]?[0-9]{1,2})?", "seconds, a number above 0", float)
@@ -441,7 +474,7 @@ _BOOLEAN = _Type("yes|true|on|1|no|false|off|0", "yes or no", ("yes", "true", "o
 _MODE = _Type(r"0?[0-7]{1,3}", "permissions in octal, such as 660", lambda text: int(text, 8))
 _WORDS = _Type(r".+", "names with ',' between, such as h2,http/1.1", is_list=True)
 _CLIENT_CERT = _Type("optional|required", "optional or required")
-_NETWORKS = _Type(r".+", "a network, such as 10.0.0.0/8 or 2001:db8::/32", lambda t: str(ipaddress.ip_network(t)), True)
+_NETWORKS = _Type(r".+", "a network, such as 10.0.0.0/8 or 2001:db8::/32", _network, True)
 _SOURCE = _Type(r".+", "an address, such as 10.0.0.1, ::1 or 10.0.0.1:5000", _source)
 _HOST = _Type(r"[\w.-]+|[0-9A-Fa-f:.]+", "the name of a host")
 _PROXY = _Type(
@@ -473,7 +506,7 @@ _OPTIONS = {
 _REPEATED = ("cert", "key")
 
 
-def _read_options(kind: str, query: _Piece) -> tuple[tuple[str, Value], ...]:
+def _read_options(kind: str, query: _Piece) -> tuple[tuple[str, OptionValue], ...]:
     found: dict[str, Any] = {}
     for item in query.split("&"):
         equals = item.text.find("=")
@@ -516,6 +549,8 @@ def _got(expected: _Type, value: _Piece) -> str:
         return "; in a user or password '@' is written '%40', and '/' '%2F'" if "@" in value.text else ""
     hint = ""
     if expected is _NETWORKS:
+        import ipaddress
+
         with contextlib.suppress(ValueError):
             hint = f": host bits are set, write {ipaddress.ip_network(_decode(value), strict=False)}"
     return f", not {value.quoted()}{hint}"

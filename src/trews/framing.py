@@ -9,16 +9,15 @@ It is longer than most files because each framer stands beside its decoder and t
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import permutations
 from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, Final
 
 from trews.errors import FramingError, MessageTooLong
+from trews.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,9 +152,10 @@ class _RawDecoder(Decoder):
         return cut(buffer, 0, size), size
 
 
-@dataclass(frozen=True, slots=True)
-class Raw(Framer):
+class Raw(Framer, Value):
     """Whatever has arrived, at most 256 KiB at a time; the shorthand is `None`. Has no limit."""
+
+    __slots__ = ()
 
     def decoder(self) -> Decoder:
         return _RawDecoder()
@@ -184,17 +184,18 @@ class _FixedDecoder(OwnDecoder):
         return self._convert(data) if len(data) == self._size <= self.limit and self._size else NEED
 
 
-@dataclass(frozen=True, slots=True)
-class Exactly(Framer):
+class Exactly(Framer, Value):
     """Exactly `count` bytes; the shorthand is the number. More than `max_message` is too long at once."""
 
+    __slots__ = __match_args__ = ("count",)
     count: int
 
-    def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, int):
-            raise TypeError(f"a number of bytes must be an int, not {self.count!r}")
-        if self.count < 0:
-            raise ValueError(f"a message cannot have {self.count} bytes")
+    def __init__(self, count: int) -> None:
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise TypeError(f"a number of bytes must be an int, not {count!r}")
+        if count < 0:
+            raise ValueError(f"a message cannot have {count} bytes")
+        self._set(count)
 
     def decoder(self) -> Decoder:
         return _FixedDecoder(self.count, bytes)
@@ -206,20 +207,26 @@ class Exactly(Framer):
         return data
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Packed(Framer):
+class Packed(Framer, Value):
     """A tuple, the fields of a `struct.Struct`; the shorthand is the Struct itself."""
 
-    # Two Structs of one format are not equal, so the format stands for it in comparisons.
-    struct: Struct = field(compare=False)
-    format: str = field(init=False)
+    __slots__ = __match_args__ = ("struct",)
+    struct: Struct
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.struct, Struct):
-            raise TypeError(f"Packed takes a struct.Struct such as Struct('!HH'), not {self.struct!r}")
-        if self.struct.size == 0:
-            raise ValueError(f"a Struct of no bytes ({self.struct.format!r}) cannot be a message")
-        object.__setattr__(self, "format", self.struct.format)
+    def __init__(self, struct: Struct) -> None:
+        if not isinstance(struct, Struct):
+            raise TypeError(f"Packed takes a struct.Struct such as Struct('!HH'), not {struct!r}")
+        if struct.size == 0:
+            raise ValueError(f"a Struct of no bytes ({struct.format!r}) cannot be a message")
+        self._set(struct)
+
+    @property
+    def format(self) -> str:
+        """The Struct's format."""
+        return self.struct.format
+
+    def _key(self) -> tuple[str]:
+        return (self.format,)  # two Structs of one format are not equal
 
     def __repr__(self) -> str:
         return f"Packed(Struct({self.format!r}))"
@@ -328,14 +335,15 @@ class _EndedDecoder(OwnDecoder):
         return self._convert(bytes(buffer)), len(buffer)
 
 
-@dataclass(frozen=True, slots=True)
-class Delimiter(Framer):
+class Delimiter(Framer, Value):
     """Bytes up to `delimiter`, which is removed; the shorthand is the delimiter itself."""
 
+    __slots__ = __match_args__ = ("delimiter",)
     delimiter: bytes
 
-    def __post_init__(self) -> None:
-        _check_end(self.delimiter)
+    def __init__(self, delimiter: bytes) -> None:
+        _check_end(delimiter)
+        self._set(delimiter)
 
     def decoder(self) -> Decoder:
         return _EndedDecoder((self.delimiter,), bytes)
@@ -348,8 +356,7 @@ class Delimiter(Framer):
         return wire
 
 
-@dataclass(frozen=True, slots=True)
-class Line(Framer):
+class Line(Framer, Value):
     r"""A line, as bytes or, with an `encoding`, as str. Telnet (`\r\n`) and netcat (`\n`) both work.
 
     Args:
@@ -363,19 +370,27 @@ class Line(Framer):
         LookupError: an encoding that Python does not know.
     """
 
-    ends: tuple[bytes, ...] = _LINE_ENDS
-    encoding: str | None = None
-    keep_end: bool = False
-    final: bool = True
+    __slots__ = __match_args__ = ("ends", "encoding", "keep_end", "final")
+    ends: tuple[bytes, ...]
+    encoding: str | None
+    keep_end: bool
+    final: bool
 
-    def __post_init__(self) -> None:
-        if isinstance(self.ends, bytes | str):
-            meant = f"ends=({self.ends!r},)" if isinstance(self.ends, bytes) else f"encoding={self.ends!r}"
+    def __init__(
+        self,
+        ends: tuple[bytes, ...] = _LINE_ENDS,
+        encoding: str | None = None,
+        keep_end: bool = False,
+        final: bool = True,
+    ) -> None:
+        if isinstance(ends, bytes | str):
+            meant = f"ends=({ends!r},)" if isinstance(ends, bytes) else f"encoding={ends!r}"
             raise TypeError(f"ends must be a tuple of bytes; did you mean {meant}?")
-        object.__setattr__(self, "ends", tuple(self.ends))
-        _check_ends(self.ends)
-        if self.encoding is not None and "\n".encode(self.encoding) != b"\n":
-            raise ValueError(f"{self.encoding} does not write a line feed as the one byte 0x0A")
+        ends = tuple(ends)
+        _check_ends(ends)
+        if encoding is not None and "\n".encode(encoding) != b"\n":
+            raise ValueError(f"{encoding} does not write a line feed as the one byte 0x0A")
+        self._set(ends, encoding, keep_end, final)
 
     def decoder(self) -> Decoder:
         convert = bytes if self.encoding is None else self._text
@@ -427,24 +442,32 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-_JSON: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+@cache
+def _json_reader() -> Callable[[bytes], Any]:
+    import json  # here and below, because few need it, and it costs 2.4 ms to import
+
+    decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+    def read(line: bytes) -> Any:
+        try:
+            return decode(str(line, "utf-8"))
+        except (ValueError, RecursionError) as exc:
+            raise FramingError(f"expected a line of JSON, got {_excerpt(line)}: {exc}") from exc
+
+    return read
 
 
-def _from_json(line: bytes) -> Any:
-    try:
-        return _JSON.decode(str(line, "utf-8"))
-    except (ValueError, RecursionError) as exc:
-        raise FramingError(f"expected a line of JSON, got {_excerpt(line)}: {exc}") from exc
-
-
-@dataclass(frozen=True, slots=True)
-class JSONLines(Framer):
+class JSONLines(Framer, Value):
     """A JSON value on each line, in UTF-8. The last may lack its end; NaN and empty lines are refused."""
 
+    __slots__ = ()
+
     def decoder(self) -> Decoder:
-        return _EndedDecoder(_LINE_ENDS, _from_json, final=True)
+        return _EndedDecoder(_LINE_ENDS, _json_reader(), final=True)
 
     def encode(self, message: Any) -> bytes:
+        import json
+
         text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode() + b"\n"
 
@@ -509,12 +532,13 @@ class _NetstringDecoder(_CountedDecoder):
         return len(buffer) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Netstring(Framer):
+class Netstring(Framer, Value):
     """A payload as `5:hello,`; leading zeros are refused.
 
     Source: D. J. Bernstein, Netstrings (1997).
     """
+
+    __slots__ = ()
 
     def decoder(self) -> Decoder:
         return _NetstringDecoder()
@@ -540,8 +564,7 @@ class _PrefixedDecoder(_CountedDecoder):
         return size, length - self._extra
 
 
-@dataclass(frozen=True, slots=True)
-class Prefixed(Framer):
+class Prefixed(Framer, Value):
     """A payload after its length in binary.
 
     Args:
@@ -552,14 +575,16 @@ class Prefixed(Framer):
         TypeError, ValueError: not such a format.
     """
 
-    format: str = "!H"
-    includes_prefix: bool = False
+    __slots__ = __match_args__ = ("format", "includes_prefix")
+    format: str
+    includes_prefix: bool
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.format, str):
-            raise TypeError(f"a format must be str, not {type(self.format).__name__}")
-        if not re.fullmatch(r"[@=<>!]?[BHILQ]|@?N", self.format):
-            raise ValueError(f"expected a format of one unsigned integer such as '!H', got {self.format!r}")
+    def __init__(self, format: str = "!H", includes_prefix: bool = False) -> None:
+        if not isinstance(format, str):
+            raise TypeError(f"a format must be str, not {type(format).__name__}")
+        if not re.fullmatch(r"[@=<>!]?[BHILQ]|@?N", format):
+            raise ValueError(f"expected a format of one unsigned integer such as '!H', got {format!r}")
+        self._set(format, includes_prefix)
 
     def decoder(self) -> Decoder:
         return _PrefixedDecoder(Struct(self.format), self.includes_prefix)
@@ -587,12 +612,13 @@ class _VarintDecoder(_CountedDecoder):
         return len(buffer) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Varint(Framer):
+class Varint(Framer, Value):
     """A payload after its length as an unsigned LEB128 of at most 64 bits, as Protocol Buffers write it.
 
     Source: protobuf.dev, Encoding, "Base 128 Varints".
     """
+
+    __slots__ = ()
 
     def decoder(self) -> Decoder:
         return _VarintDecoder()

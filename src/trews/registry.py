@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from trews.connection import Connection
@@ -18,17 +17,32 @@ class Drained(NamedTuple):
     aborted: int
 
 
-@dataclass
 class Stats:
     """What a server has done so far. Counts are connections and bytes; `handshakes_failed` is about TLS."""
 
-    accepted: int = 0
-    refused: int = 0
-    failed: int = 0
-    handshakes_failed: int = 0
-    open: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
+    def __init__(
+        self,
+        accepted: int = 0,
+        refused: int = 0,
+        failed: int = 0,
+        handshakes_failed: int = 0,
+        open: int = 0,
+        bytes_in: int = 0,
+        bytes_out: int = 0,
+    ) -> None:
+        self.accepted = accepted
+        self.refused = refused
+        self.failed = failed
+        self.handshakes_failed = handshakes_failed
+        self.open = open
+        self.bytes_in = bytes_in
+        self.bytes_out = bytes_out
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if isinstance(other, Stats) else NotImplemented
+
+    def __repr__(self) -> str:
+        return f"Stats({', '.join(f'{name}={count}' for name, count in vars(self).items())})"
 
 
 class Connections:

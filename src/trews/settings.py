@@ -7,7 +7,6 @@ that was probably meant.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import sys
@@ -231,6 +230,8 @@ def check_known(settings: dict[str, Any], *known: dict[str, Any]) -> None:
 
 def nearest(name: str, known: Any) -> str:
     """The end of a sentence about an unknown name: the one that was probably meant, or all there are."""
+    import difflib  # here because only errors need it, and it costs 1 ms to import
+
     close = difflib.get_close_matches(name, list(known), 1, 0.5)
     if close:
         return f"; did you mean {close[0]!r}?"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -23,7 +22,7 @@ def listening(text: str) -> Endpoint:
     if endpoint.kind == "memory":
         raise Problem(f"{endpoint.shown}: memory: is within one program, and no other can connect to it")
     if endpoint.kind in ("tcp", "tls", "udp") and not endpoint.host and not endpoint.wildcard:
-        return dataclasses.replace(endpoint, host="localhost")
+        return endpoint.__replace__(host="localhost")
     return endpoint
 
 

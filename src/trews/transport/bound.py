@@ -12,7 +12,6 @@ import os
 import socket
 import sys
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trews.addresses import from_name, is_group, shown
@@ -97,7 +96,7 @@ def _refuse(endpoint: Endpoint, options: tuple[str, ...], where: str) -> None:
 def _addresses(endpoint: Endpoint) -> list[tuple[int, Any]]:
     """Where a stream has one socket for IPv4 and IPv6, these are two: so senders have addresses of their own kind."""
     if endpoint.host == "::" and endpoint.get("ipv6only") is False:
-        endpoint = replace(endpoint, host="")
+        endpoint = endpoint.__replace__(host="")
     return addresses_of(endpoint, socket.SOCK_DGRAM)
 
 

@@ -8,7 +8,6 @@ By IP_BOUND_IF on macOS, which is not tested. Groups are joined on an interface 
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import sys
 
@@ -77,6 +76,8 @@ def with_scope(address: tuple[str, int, int, int], interface: str | None) -> tup
 
 def needs_scope(host: str) -> bool:
     """Whether the address means nothing without an interface: fe80::/10, and groups of one link or host."""
+    import ipaddress  # here because it costs 1.5 ms to import
+
     try:
         address = ipaddress.IPv6Address(host)
     except ValueError:

@@ -12,7 +12,6 @@ import errno
 import os
 import threading
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,11 +20,11 @@ if TYPE_CHECKING:
 MAX_THREADS = 16  # look-ups at one time; more of them wait
 
 
-@dataclass(eq=False, slots=True)
 class _Lookup:
-    key: Hashable
-    function: Callable[[], Any]
-    waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Any]]] = field(default_factory=list)
+    def __init__(self, key: Hashable, function: Callable[[], Any]) -> None:
+        self.key = key
+        self.function = function
+        self.waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[Any]]] = []
 
 
 class Lookups:

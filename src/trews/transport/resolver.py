@@ -34,7 +34,7 @@ MAX_ADDRESSES = 32  # of one name that are used
 MAX_CACHED = 1000  # names; the oldest makes room
 
 _LOOPBACK = ("127.0.0.1", "::1")
-_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,253}")
+_HOST_NAME = r"[A-Za-z0-9_.-]{1,253}"
 
 
 class Resolver:
@@ -304,7 +304,7 @@ def _reason(exc: Exception) -> str:
 
 def _host_name(name: str, asked: str) -> str:
     """What DNS said: whoever owns the zone may put line ends and worse into it, and a log is a log."""
-    if not _HOST_NAME.fullmatch(name):
+    if not re.fullmatch(_HOST_NAME, name):
         raise ResolveError(f"the name that is known for {asked} is not one that a host can have")
     return name
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 from weakref import WeakSet
 
@@ -151,4 +151,4 @@ def _listener(passed: Passed, endpoint: Endpoint) -> Listener:
         bound = Endpoint.parse(name)
     else:
         bound = Endpoint("unix", path=from_name(name))
-    return Listener(sock, replace(bound, options=endpoint.options), owns_file=False)
+    return Listener(sock, bound.__replace__(options=endpoint.options), owns_file=False)
