@@ -9,6 +9,7 @@ import itertools
 import pytest
 
 import trews
+from trews.client import _private as CLIENT_NAMES
 from trews.connection import _private as CONNECTION_NAMES
 from trews.names import check_names, is_slip, private_names, takes
 from trews.server import _private as SERVER_NAMES
@@ -33,6 +34,10 @@ class TestPrivateNames:
     def test_they_are_those_of_the_classes_too(self):
         assert {"_loop", "_task", "_transport", "_pump", "_context"} <= CONNECTION_NAMES
         assert {"_state", "_listeners", "_alive"} <= SERVER_NAMES
+
+    def test_they_are_those_of_what_has_its_arguments(self):
+        assert private_names(trews.Server(trews.Connection)) == SERVER_NAMES
+        assert private_names(trews.Client("memory:none")) == CLIENT_NAMES
 
     def test_dunders_and_public_names_are_not_among_them(self):
         for name in CONNECTION_NAMES | SERVER_NAMES:

@@ -26,7 +26,8 @@ def test_all_names_exist_and_only_once(module):
 
 def test_nothing_else_public_is_at_the_top():
     """Names without an underscore are public or modules."""
-    others = {name for name, value in vars(trews).items() if not name.startswith("_") and not inspect.ismodule(value)}
+    names = {name for name in dir(trews) if not name.startswith("_")}
+    others = {name for name in names if not inspect.ismodule(getattr(trews, name))}
     assert others == set(trews.__all__) - {"errors", "framing"}
 
 
@@ -87,7 +88,7 @@ def test_the_methods_of_a_connection_are_those_of_the_design():
 
 
 PROGRAM = """
-import asyncio, json, ssl, sys
+import asyncio, ssl, sys
 
 contexts = []
 
@@ -99,8 +100,25 @@ class Context(ssl.SSLContext):
 ssl.SSLContext = Context
 before = set(sys.modules)
 import trews
-print(json.dumps([sorted(set(sys.modules) - before), len(contexts)]))
+modules = sorted(set(sys.modules) - before)
+import json
+print(json.dumps([modules, len(contexts)]))
 """
+
+# Of the standard library, 1 to 5 ms each: they are imported where they are used.
+NOT_AT_ONCE = ("dataclasses", "json", "ipaddress", "difflib", "unicodedata", "shlex", "shutil", "random", "dis")
+
+# What is imported when it is used; the rest of trews, that few programs need, is behind these.
+HALVES = {
+    "serve": {"trews.server", "trews.serving", "trews.registry", "trews.transport.listener"},
+    "Server": {"trews.server", "trews.registry", "trews.transport.listener"},
+    "Drained": {"trews.registry"},
+    "connect": {"trews.client", "trews.keeper", "trews.transport.connector", "trews.transport.resolver"},
+    "Client": {"trews.client", "trews.keeper", "trews.transport.connector", "trews.transport.resolver"},
+    "Resolver": {"trews.transport.resolver", "trews.transport.lookups"},
+    "Datagram": {"trews.datagram", "trews.datagram_lifecycle", "trews.transport.datagram"},
+}
+SELDOM = ("trews.transport.inherited", "trews.transport.memory", "trews.transport.via", "trews.transport.tls")
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +133,47 @@ def imported():
     [
         *("click", "rich", "uvloop", "greenlet", "http", "urllib.request", "email", "trews.http", "trews.testing"),
         *("trews.cli", "trews.console", "trews.green", "pytest", "hypothesis", "unittest", "argparse"),
+        *NOT_AT_ONCE,
+        *SELDOM,
+        *sorted(set().union(*HALVES.values())),
     ],
 )
 def test_importing_it_loads_no(imported, name):
     modules, _ = imported
     assert [module for module in modules if module == name or module.startswith(f"{name}.")] == []
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_what_a_name_needs_comes_with_it_and_no_other_half(name):
+    program = f"import asyncio, json, sys; from trews import {name}; print(json.dumps([*sys.modules]))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    modules = set(json.loads(result.stdout))
+    assert HALVES[name] <= modules
+    others = {"trews.server", "trews.client", "trews.datagram", *SELDOM} - HALVES[name]
+    assert modules.isdisjoint(others - ({"trews.server"} if name == "serve" else set()))
+
+
+def test_every_name_is_what_its_module_has():
+    """However it is reached, and it is found once."""
+    program = """
+import sys, trews
+assert "Server" not in vars(trews)
+assert set(trews.__all__) <= set(dir(trews))
+namespace = {}
+exec("from trews import *", namespace)
+for name in trews.__all__:
+    value = getattr(trews, name)
+    assert namespace[name] is value is vars(trews)[name]
+    module = sys.modules[getattr(value, "__module__", None) or value.__name__]
+    assert module is value or getattr(module, name) is value, name
+try:
+    trews.serv
+except AttributeError as exc:
+    assert str(exc) == "module 'trews' has no attribute 'serv'", exc
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_importing_it_makes_no_ssl_context(imported):

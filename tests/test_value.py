@@ -110,7 +110,7 @@ def test_its_fields_match_by_place():
 
 def test_another_with_some_fields_changed():
     assert Pair(1).__replace__(right=5) == Pair(1, 5)
-    with pytest.raises(ValueError, match="^a message cannot have -1 bytes"):
+    with pytest.raises(ValueError, match=r"^a message cannot have -1 bytes$"):
         Exactly(1).__replace__(count=-1)
     with pytest.raises(TypeError):
         Pair(1).__replace__(other=1)

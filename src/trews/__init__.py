@@ -17,10 +17,10 @@ Layout: `errors`, `endpoint`, `framing`, `inbox` know bytes only; `poller`, `tim
 `settings`, `connection`, `datagram`, `handler` are the contract; `server`, `client` stand on it.
 """
 
+import typing
+
 from trews import errors, framing
-from trews.client import Client, Connecting, connect
 from trews.connection import Connection, PeerCredentials, Sent
-from trews.datagram import Datagram
 from trews.endpoint import Endpoint
 from trews.errors import (
     Aborted,
@@ -49,12 +49,16 @@ from trews.errors import (
     WriteStalled,
 )
 from trews.loop import EventLoop, new_event_loop, run
-from trews.registry import Connections, Drained, Stats
-from trews.server import Server
-from trews.serving import serve
 from trews.threads import call_from_thread, in_thread
 from trews.timers import Timer, after, every, soon
-from trews.transport.resolver import Resolver
+
+if typing.TYPE_CHECKING:
+    from trews.client import Client, Connecting, connect
+    from trews.datagram import Datagram
+    from trews.registry import Connections, Drained, Stats
+    from trews.server import Server
+    from trews.serving import serve
+    from trews.transport.resolver import Resolver
 
 __version__ = "0.1.0"
 
@@ -109,3 +113,29 @@ __all__ = [
     "serve",
     "soon",
 ]
+
+
+# The half of a program that serves, or connects, is imported when its name is used: most need one, and each costs 3 ms.
+_LATER = {
+    **dict.fromkeys(("Client", "Connecting", "connect"), "trews.client"),
+    **dict.fromkeys(("Connections", "Drained", "Stats"), "trews.registry"),
+    "Datagram": "trews.datagram",
+    "Resolver": "trews.transport.resolver",
+    "Server": "trews.server",
+    "serve": "trews.serving",
+}
+
+
+if not typing.TYPE_CHECKING:  # for type checkers, which would believe that every name is here
+
+    def __getattr__(name):
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

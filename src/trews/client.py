@@ -9,11 +9,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from trews.connection import Connection, Sent
-from trews.datagram import Datagram
-from trews.datagram_open import check_kind, datagram_class, is_datagram, open_datagram
 from trews.endpoint import Endpoint, check_call
 from trews.errors import ConnectionClosed, EndpointError, Error
-from trews.handler import connection_class
+from trews.handler import connection_class, is_datagram
 from trews.keeper import C, Keeper, State, done, gone, open_connection
 from trews.names import check_names, private_names
 from trews.settings import (
@@ -33,6 +31,8 @@ from trews.transport.resolver import Resolver
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
+    from trews.datagram import Datagram
+
 _RIGHT = (
     "trews.connect takes where to connect to, in one piece, then the handler if there is one: "
     'trews.connect("localhost:4040", Echo)'
@@ -45,7 +45,7 @@ _SETTINGS: dict[str, Any] = {"queue": None}  # a client's own
 _AWAIT = "await it: conn = await trews.connect(...), or async with trews.connect(...) as conn"
 
 
-D = TypeVar("D", bound=Datagram)
+D = TypeVar("D", bound="Datagram")
 E = TypeVar("E", bound="Connection | Datagram")
 
 
@@ -79,6 +79,8 @@ class Connecting(Generic[E]):
         if isinstance(connection, Connection):
             await open_connection(self._endpoint, connection, self._resolver)
         else:
+            from trews.datagram_open import open_datagram
+
             await open_datagram(self._endpoint, connection, self._resolver)
         return connection
 
@@ -149,6 +151,9 @@ def connect(
         raise TypeError('the time for connecting is said in the endpoint: "localhost:4040?timeout=3"')
     parsed = Endpoint.parse(endpoint)
     if is_datagram(handler) or parsed.kind == "udp":
+        from trews.datagram import Datagram  # here, because datagrams cost 4 ms to import
+        from trews.datagram_open import check_kind, datagram_class
+
         datagram = datagram_class(Datagram if handler is Connection else handler, settings)
         check_kind(parsed, datagram)
         return Connecting(parsed, datagram, resolver)

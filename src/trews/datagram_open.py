@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 _SERVING = 2  # server.State, which stands above
 
 
-def is_datagram(handler: Any) -> bool:
-    """Whether a handler is a class for datagrams."""
-    return isinstance(handler, type) and issubclass(handler, Datagram)
-
-
 def datagram_class(handler: Any, settings: dict[str, Any]) -> type[Datagram]:
     """The class for `handler` with these settings.
 
@@ -35,7 +30,7 @@ def datagram_class(handler: Any, settings: dict[str, Any]) -> type[Datagram]:
     """
     if isinstance(handler, Datagram):
         raise TypeError(f"give the class {type(handler).__name__}, not an instance: each endpoint gets its own")
-    if not is_datagram(handler):
+    if not (isinstance(handler, type) and issubclass(handler, Datagram)):
         raise TypeError(f"datagrams are handled by a subclass of trews.Datagram, not by {_shown(handler)}")
     if not takes(handler.__init__, 1):
         raise TypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 from trews.connection import Connection
@@ -29,6 +30,13 @@ class HandlerConnection(Connection):
                 "`async def` (for code written as if it blocked there will be trews.green)"
             )
         return result
+
+
+def is_datagram(handler: Any) -> bool:
+    """Whether a handler is a class for datagrams."""
+    # Without importing them, which costs 4 ms: who has such a class has imported them.
+    datagram = getattr(sys.modules.get("trews.datagram"), "Datagram", None)
+    return datagram is not None and isinstance(handler, type) and issubclass(handler, datagram)
 
 
 def connection_class(handler: Any, settings: dict[str, Any]) -> type[Connection]:

@@ -16,8 +16,6 @@ from weakref import WeakSet
 from trews.poller import Poller
 from trews.threads import enter
 from trews.timers import checked
-from trews.transport.datagram import DatagramCore
-from trews.transport.process import end_programs, has_programs
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from trews.dispatcher import Dispatcher, Watcher
+    from trews.transport.datagram import DatagramCore
 
 logger = logging.getLogger("asyncio")
 T = TypeVar("T")
@@ -133,8 +132,9 @@ class EventLoop(asyncio.SelectorEventLoop):
     def close(self) -> None:
         if not self.is_closed() and not self.is_running():
             self._abandon_streams()
-            if has_programs(self):
-                self.run_until_complete(end_programs(self))
+            process = sys.modules.get("trews.transport.process")  # who has started a program has imported it
+            if process is not None and process.has_programs(self):
+                self.run_until_complete(process.end_programs(self))
         super().close()
 
     def _abandon_streams(self) -> None:

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 from trews import timers
 from trews.addresses import from_name, shown
 from trews.connection import Connection
-from trews.datagram import Datagram
-from trews.datagram_open import DatagramListener, datagram_class, is_datagram, listener_for
 from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, TLSError, sentence
-from trews.handler import connection_class
+from trews.handler import connection_class, is_datagram
 from trews.handshakes import Handshakes
 from trews.names import check_names, private_names
 from trews.registry import Connections, Drained, Stats
@@ -42,6 +40,8 @@ from trews.transport.listener import bind
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Iterable
 
+    from trews.datagram import Datagram
+    from trews.datagram_open import DatagramListener
     from trews.transport.listener import AnyListener
 
 logger = logging.getLogger("trews")
@@ -127,6 +127,8 @@ class Server:
         self._has_started = False  # on_start has returned: on_stop is due in the end
 
     def __init__(self, handler: Any, *, datagram: Any = None, **settings: Any) -> None:
+        if is_datagram(handler) or datagram is not None:
+            from trews.datagram_open import datagram_class  # here, because datagrams cost 4 ms to import
         if is_datagram(handler):
             if datagram is not None:
                 raise TypeError(f"{handler.__name__} is for datagrams already; datagram= stands beside connections")
@@ -218,7 +220,11 @@ class Server:
         try:
             for endpoint in parsed:
                 check_encrypts(tls_context, endpoint)
-                datagrams = listener_for(endpoint, self._class, self._datagram_class, self)
+                datagrams = None
+                if endpoint.kind == "udp" or self._datagram_class is not None:
+                    from trews.datagram_open import listener_for
+
+                    datagrams = listener_for(endpoint, self._class, self._datagram_class, self)
                 new += bind(endpoint, tls_context) if datagrams is None else [datagrams]
             if self._state is State.SERVING:
                 self._accept_on(new)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from trews.transport.process import ProcessSocket
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def attach(
         failed: called if another loop could not make its transport; the socket is closed then.
     """
     polls_itself = hasattr(sock, "watch")  # in memory, pipes, TLS
-    if isinstance(sock, ProcessSocket):
+    if polls_itself and hasattr(sock, "belongs_to"):  # a program's
         sock.belongs_to(protocol)
     attach_stream = getattr(loop, "attach_stream", None)
     if attach_stream is not None:

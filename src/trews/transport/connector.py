@@ -12,11 +12,8 @@ from trews.addresses import from_name, shown
 from trews.endpoint import Endpoint
 from trews.errors import ConnectError, EndpointError, sentence
 from trews.transport.eyeballs import first_of, interleave
-from trews.transport.inherited import take
 from trews.transport.interface import interface_of, keep_to
 from trews.transport.listener import set_stream_options
-from trews.transport.memory import find_listener
-from trews.transport.process import check_program, open_process
 from trews.transport.resolver import DEFAULT, Resolver
 from trews.transport.targets import source_of, targets, timed_out, unix_refusal
 
@@ -61,6 +58,8 @@ async def open_stream(
             if endpoint.kind == "unix":
                 return await _open_unix(endpoint, loop)
             if endpoint.kind == "exec":
+                from trews.transport.process import open_process  # here and below, for few need it
+
                 return await open_process(endpoint, loop), endpoint.shown
             if endpoint.kind in ("stdio", "fd"):
                 return _open_inherited(endpoint, loop)
@@ -88,6 +87,8 @@ def check(endpoint: Endpoint) -> None:
 
         check_client(endpoint)
     if endpoint.kind == "exec":
+        from trews.transport.process import check_program
+
         check_program(endpoint)
 
 
@@ -203,6 +204,8 @@ async def _open_unix(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tup
 
 
 def _open_inherited(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tuple[Any, Any]:
+    from trews.transport.inherited import take  # here, for few need it
+
     def refusal(why: str) -> ConnectError:
         return ConnectError(endpoint.shown, [(endpoint.shown, why)])
 
@@ -214,6 +217,8 @@ def _open_inherited(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> tupl
 
 
 async def _open_memory(endpoint: Endpoint, loop: asyncio.AbstractEventLoop) -> Any:
+    from trews.transport.memory import find_listener  # here, for few need it
+
     listener = find_listener(loop, endpoint.path)
     if listener is None:
         reason = "no server of this loop listens under that name"

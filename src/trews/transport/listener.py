@@ -13,7 +13,6 @@ from trews.endpoint import Endpoint
 from trews.errors import EndpointError, ListenError, sentence
 from trews.transport.binding import BACKLOG, SocketFile, addresses_of, bind_all, bind_unix, share_port
 from trews.transport.interface import interface_of, keep_to, with_scope
-from trews.transport.memory import MemoryListener
 
 if TYPE_CHECKING:
     import ssl
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from trews.transport.certificates import ServerContext
     from trews.transport.inherited import OneConnection
+    from trews.transport.memory import MemoryListener
     from trews.transport.proxied import Arrivals
 
     AnyListener: TypeAlias = "Listener | MemoryListener | OneConnection"
@@ -238,6 +238,8 @@ def bind(endpoint: Endpoint, tls_context: ssl.SSLContext | None = None) -> Seque
     if endpoint.kind == "unix":
         return [Listener(bind_unix(endpoint), endpoint)]
     if endpoint.kind == "memory":
+        from trews.transport.memory import MemoryListener  # here, for few need it
+
         return [MemoryListener(endpoint)]
     if endpoint.kind in ("stdio", "fd"):
         from trews.transport.inherited import listener_of  # here because it needs Listener
