@@ -173,6 +173,8 @@ _CONTROL = "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]"
 class _Piece:
     """Part of an endpoint's text, from `start` in `whole`, which is `""` for what was not given as text."""
 
+    __slots__ = ("start", "text", "whole")
+
     def __init__(self, text: str, whole: str = "", start: int = 0) -> None:
         self.text = text
         self.whole = whole

@@ -195,7 +195,7 @@ class Exactly(Framer, Value):
             raise TypeError(f"a number of bytes must be an int, not {count!r}")
         if count < 0:
             raise ValueError(f"a message cannot have {count} bytes")
-        self._set(count)
+        object.__setattr__(self, "count", count)  # one is made by each read(framer=5): 0.7 us less than by _set
 
     def decoder(self) -> Decoder:
         return _FixedDecoder(self.count, bytes)
@@ -343,7 +343,7 @@ class Delimiter(Framer, Value):
 
     def __init__(self, delimiter: bytes) -> None:
         _check_end(delimiter)
-        self._set(delimiter)
+        object.__setattr__(self, "delimiter", delimiter)
 
     def decoder(self) -> Decoder:
         return _EndedDecoder((self.delimiter,), bytes)

@@ -11,14 +11,15 @@ from typing import Any, Self, dataclass_transform
 
 @dataclass_transform(frozen_default=True)
 class Value:
-    """A subclass names its fields in `__slots__` and `__match_args__`, and its `__init__` gives them to `_set`."""
+    """A subclass names its fields, in `__slots__` and `__match_args__`, and sets them in its `__init__` by `_set`."""
 
     __slots__ = ()
     __match_args__: tuple[str, ...] = ()
 
     def _set(self, *fields: Any) -> None:
+        put = object.__setattr__
         for name, value in zip(self.__match_args__, fields, strict=True):
-            object.__setattr__(self, name, value)
+            put(self, name, value)
 
     def _key(self) -> tuple[Any, ...]:
         """What is compared and hashed."""
