@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trews import framing
+from trews.decoders import RAW_MAX
 from trews.errors import FramingError, IncompleteMessage, MessageTooLong
 from trews.framing import (
     Delimiter,
@@ -296,7 +296,7 @@ def test_exactly_too_long_before_any_byte(count: int) -> None:
 def test_raw_is_what_arrived_in_pieces_without_a_limit() -> None:
     for framer in (None, Raw()):
         assert cut(framer, [b"abc", b"d"], limit=1) == [b"abc", b"d"]
-        big = bytes(framing.RAW_MAX + 1)
+        big = bytes(RAW_MAX + 1)
         assert cut(framer, [big], limit=1) == [big[1:], b"\0"]
 
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trews.decoders import RAW_MAX
 from trews.errors import FramingError, IncompleteMessage, MessageTooLong
 from trews.framing import (
-    RAW_MAX,
     Decoder,
     Delimiter,
     Exactly,

@@ -18,7 +18,7 @@ from typing import NamedTuple
 # package: its modules may import one another. Two on one line may not.
 LAYERS = """
     errors addresses phase names value
-    endpoint
+    endpoint decoders
     framing
     inbox
     reader

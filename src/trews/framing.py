@@ -3,20 +3,29 @@
 A `Framer` is an immutable value that says what messages look like; one on a class serves every connection.
 Its `decoder()` holds what one connection must remember. This module does no I/O, keeps no buffer (that is
 `trews.inbox`) and waits for nothing: bytes in, messages or an exception out.
-
-It is longer than most files because each framer stands beside its decoder and there are ten of them.
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
+from functools import cache
 from itertools import permutations
 from struct import Struct
 from struct import error as struct_error
 from typing import TYPE_CHECKING, Any, Final
 
-from trews.errors import FramingError, MessageTooLong
+from trews.decoders import (
+    Decoder,
+    EndedDecoder,
+    FixedDecoder,
+    NetstringDecoder,
+    PrefixedDecoder,
+    RawDecoder,
+    VarintDecoder,
+    excerpt,
+    search_for,
+)
+from trews.errors import FramingError
 from trews.value import Value
 
 if TYPE_CHECKING:
@@ -25,75 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Framer", "Decoder", "Raw", "Exactly", "Delimiter", "Packed", "Line", "JSONLines", "Netstring"]
 __all__ += ["Prefixed", "Varint", "framer_for"]
 
-RAW_MAX: Final = 256 * 1024
-_EXCERPT: Final = 40
 _LINE_ENDS: Final = (b"\r\n", b"\n")
-
-
-class Decoder:
-    """What one connection remembers between the pieces of a message.
-
-    A subclass keeps to `limit` itself. A decoder that is no subclass is cut off by the engine when more than
-    `limit` + 1024 bytes wait and it still asks for more.
-
-    Attributes:
-        limit: most payload bytes of one message. The engine assigns it.
-        least: fewest buffered bytes with which the engine calls `decode`; 0 only for decoders that can make,
-            or refuse, a message without a byte.
-    """
-
-    limit: int = 65536
-    least: int = 1
-
-    def decode(self, buffer: bytearray, scanned: int) -> tuple[Any, int] | int:
-        """Look for one message at the start of the buffer, which must not be changed or kept.
-
-        Args:
-            buffer: the bytes that have arrived, from index 0.
-            scanned: how many of them were there at the previous call for this same message, 0 at the first.
-
-        Returns:
-            `(message, consumed)`; or, when bytes are missing, the least number of bytes in the buffer (more
-            than there are) with which another call can succeed or fail.
-
-        Raises:
-            MessageTooLong: the payload has more than `limit` bytes, or will have.
-            FramingError: bytes that no message can have there.
-        """
-        raise NotImplementedError
-
-    def eof(self, buffer: bytearray) -> tuple[Any, int] | None:
-        """Decide what the end of the stream makes of the bytes (at least one) that are not yet a message.
-
-        Returns:
-            `(message, consumed)`, or None (the default) if they are the beginning of a message that is lost.
-        """
-        return None
-
-
-class _Need:
-    """The type of `NEED`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "NEED"
-
-
-# No message yet. Not None, which is a message of JSONLines.
-NEED: Final = _Need()
-
-
-class OwnDecoder(Decoder):
-    """One of those below, which can tell at once that some bytes are a message: the engine then keeps no buffer."""
-
-    def whole(self, data: bytes) -> Any:
-        """The message, if `data` is one and nothing else; NEED if `decode` has to look.
-
-        Raises:
-            What `decode` would.
-        """
-        return NEED
 
 
 class Framer:
@@ -115,26 +56,6 @@ class Framer:
         raise NotImplementedError
 
 
-def _excerpt(data: bytes | bytearray) -> str:
-    """The beginning of some bytes, for an error message."""
-    if len(data) <= _EXCERPT:
-        return repr(bytes(data))
-    return f"{bytes(data[:_EXCERPT])!r}... ({len(data)} bytes)"
-
-
-def _too_long(limit: int, data: bytes | bytearray) -> MessageTooLong:
-    return MessageTooLong(f"a message of more bytes than max_message, {limit}: {_excerpt(data)}")
-
-
-def cut(buffer: bytearray, start: int, stop: int) -> bytes:
-    """Copy a piece of a buffer."""
-    # A slice of a bytearray is copied twice, a memoryview's once: 64 KiB take 1.4 instead of 3.7 us,
-    # 1 MB 20 instead of 1000; but making the view costs 80 ns, so short ones go the plain way.
-    if stop - start < 4096:
-        return bytes(buffer[start:stop])
-    return bytes(memoryview(buffer)[start:stop])
-
-
 def _payload(message: Any) -> bytes:
     """A bytes-like message as bytes."""
     if isinstance(message, bytes):
@@ -146,42 +67,16 @@ def _payload(message: Any) -> bytes:
         raise TypeError(f"a message must be bytes, not {type(message).__name__}{hint}") from None
 
 
-class _RawDecoder(Decoder):
-    def decode(self, buffer: bytearray, scanned: int) -> tuple[bytes, int]:
-        size = min(len(buffer), RAW_MAX)
-        return cut(buffer, 0, size), size
-
-
 class Raw(Framer, Value):
     """Whatever has arrived, at most 256 KiB at a time; the shorthand is `None`. Has no limit."""
 
     __slots__ = ()
 
     def decoder(self) -> Decoder:
-        return _RawDecoder()
+        return RawDecoder()
 
     def encode(self, message: Any) -> bytes:
         return _payload(message)
-
-
-class _FixedDecoder(OwnDecoder):
-    """Messages of one size: `convert` makes them from that many bytes."""
-
-    least = 0
-
-    def __init__(self, size: int, convert: Callable[[bytes], Any]) -> None:
-        self._size = size
-        self._convert = convert
-
-    def decode(self, buffer: bytearray, scanned: int) -> tuple[Any, int] | int:
-        if self._size > self.limit:
-            raise MessageTooLong(f"a message of {self._size} bytes, max_message is {self.limit}")
-        if len(buffer) < self._size:
-            return self._size
-        return self._convert(cut(buffer, 0, self._size)), self._size
-
-    def whole(self, data: bytes) -> Any:
-        return self._convert(data) if len(data) == self._size <= self.limit and self._size else NEED
 
 
 class Exactly(Framer, Value):
@@ -198,7 +93,7 @@ class Exactly(Framer, Value):
         object.__setattr__(self, "count", count)  # one is made by each read(framer=5): 0.7 us less than by _set
 
     def decoder(self) -> Decoder:
-        return _FixedDecoder(self.count, bytes)
+        return FixedDecoder(self.count, bytes)
 
     def encode(self, message: Any) -> bytes:
         data = _payload(message)
@@ -232,7 +127,7 @@ class Packed(Framer, Value):
         return f"Packed(Struct({self.format!r}))"
 
     def decoder(self) -> Decoder:
-        return _FixedDecoder(self.struct.size, self.struct.unpack)
+        return FixedDecoder(self.struct.size, self.struct.unpack)
 
     def encode(self, message: Any) -> bytes:
         if not isinstance(message, tuple | list):
@@ -241,98 +136,6 @@ class Packed(Framer, Value):
             return self.struct.pack(*message)
         except struct_error as exc:
             raise ValueError(f"{message!r} does not fit {self!r}: {exc}") from exc
-
-
-class _Ends:
-    """A search for the earliest of some ends; where two of them stop at the same byte the longer is meant.
-
-    No end may occur inside another but as its suffix (`_check_ends`). So what completes first is always a
-    *root*, an end with no other as its suffix: search the roots, then see how far the end reaches back.
-    """
-
-    def __init__(self, ends: tuple[bytes, ...]) -> None:
-        self.longest = max(map(len, ends))
-        self._ends = sorted(ends, key=len, reverse=True)
-        roots = [end for end in ends if not any(end != other and end.endswith(other) for other in ends)]
-        self._root = roots[0]
-        # One search for all of several roots: a `find` for one that never comes would run through everything
-        # buffered at every message. `find` is for the usual single one: 115 ns instead of 650 for 100 bytes.
-        self._any_root = re.compile(b"|".join(map(re.escape, roots))) if len(roots) > 1 else None
-
-    def find(self, data: bytes | bytearray, start: int, bound: int) -> tuple[int, int] | None:
-        """Where the first end that stops in data[start:bound] starts and stops."""
-        if self._any_root is None:
-            at = data.find(self._root, start, bound)
-            stop = at + len(self._root)
-        else:
-            match = self._any_root.search(data, start, bound)
-            at, stop = match.span() if match else (-1, -1)
-        if at < 0:
-            return None
-        for end in self._ends:
-            if data.endswith(end, 0, stop):
-                at = stop - len(end)
-                break
-        return at, stop
-
-    def possible(self, data: bytearray) -> int:
-        """The first index where an end may start of which the rest has not yet arrived."""
-        at = max(0, len(data) - self.longest + 1)
-        while not any(end.startswith(bytes(data[at:])) for end in self._ends):
-            at += 1
-        return at
-
-
-# `encode` of a line asks for it every time: 0.1 us instead of 2.
-_search_for = lru_cache(_Ends)
-
-
-class _EndedDecoder(OwnDecoder):
-    """Messages up to one of `ends`: `convert` makes them from the bytes."""
-
-    def __init__(
-        self,
-        ends: tuple[bytes, ...],
-        convert: Callable[[bytes], Any],
-        keep_end: bool = False,
-        final: bool = False,
-    ) -> None:
-        self._ends = _search_for(ends)
-        self._only = ends[0] if len(ends) == 1 else b""
-        self._convert = convert
-        self._keep_end = keep_end
-        self._final = final
-
-    def decode(self, buffer: bytearray, scanned: int) -> tuple[Any, int] | int:
-        longest = self._ends.longest
-        found = self._ends.find(buffer, max(0, scanned - longest + 1), self.limit + longest)
-        if found is None and (len(buffer) <= self.limit or self._ends.possible(buffer) <= self.limit):
-            return len(buffer) + 1
-        if found is None or found[0] > self.limit:
-            raise _too_long(self.limit, buffer)
-        start, stop = found
-        return self._convert(cut(buffer, 0, stop if self._keep_end else start)), stop
-
-    def whole(self, data: bytes) -> Any:
-        if self._only:
-            start, stop = data.find(self._only), len(data)
-            if start < 0 or start + len(self._only) != stop:
-                return NEED
-        else:
-            found = self._ends.find(data, 0, len(data))
-            if found is None:
-                return NEED
-            start, stop = found
-            if stop != len(data):
-                return NEED
-        return NEED if start > self.limit else self._convert(data if self._keep_end else data[:start])
-
-    def eof(self, buffer: bytearray) -> tuple[Any, int] | None:
-        if not self._final:
-            return None
-        if len(buffer) > self.limit:
-            raise _too_long(self.limit, buffer)
-        return self._convert(bytes(buffer)), len(buffer)
 
 
 class Delimiter(Framer, Value):
@@ -346,13 +149,13 @@ class Delimiter(Framer, Value):
         object.__setattr__(self, "delimiter", delimiter)
 
     def decoder(self) -> Decoder:
-        return _EndedDecoder((self.delimiter,), bytes)
+        return EndedDecoder((self.delimiter,), bytes)
 
     def encode(self, message: Any) -> bytes:
         data = _payload(message)
         wire = data + self.delimiter
         if wire.find(self.delimiter) != len(data):
-            raise ValueError(f"the delimiter {self.delimiter!r} would be found inside {_excerpt(data)}")
+            raise ValueError(f"the delimiter {self.delimiter!r} would be found inside {excerpt(data)}")
         return wire
 
 
@@ -394,13 +197,13 @@ class Line(Framer, Value):
 
     def decoder(self) -> Decoder:
         convert = bytes if self.encoding is None else self._text
-        return _EndedDecoder(self.ends, convert, self.keep_end, self.final)
+        return EndedDecoder(self.ends, convert, self.keep_end, self.final)
 
     def _text(self, data: bytes) -> str:
         try:
             return str(data, self.encoding or "")
         except UnicodeError as exc:
-            raise FramingError(f"expected a line of {self.encoding}, got {_excerpt(data)}: {exc}") from exc
+            raise FramingError(f"expected a line of {self.encoding}, got {excerpt(data)}: {exc}") from exc
 
     def encode(self, message: Any) -> bytes:
         if self.encoding is None:
@@ -410,12 +213,12 @@ class Line(Framer, Value):
         else:
             raise TypeError(f"a line with an encoding must be str, not {type(message).__name__}")
         wire = data if self.keep_end else data + self.ends[0]
-        found = _search_for(self.ends).find(wire, 0, len(wire))
+        found = search_for(self.ends).find(wire, 0, len(wire))
         if found is None:
-            raise ValueError(f"{_excerpt(data)} has no line end, which keep_end=True expects")
+            raise ValueError(f"{excerpt(data)} has no line end, which keep_end=True expects")
         start, stop = found
         if stop != len(wire) or not (self.keep_end or start == len(data)):
-            raise ValueError(f"a line end would be found inside {_excerpt(data)}")
+            raise ValueError(f"a line end would be found inside {excerpt(data)}")
         return wire
 
 
@@ -452,7 +255,7 @@ def _json_reader() -> Callable[[bytes], Any]:
         try:
             return decode(str(line, "utf-8"))
         except (ValueError, RecursionError) as exc:
-            raise FramingError(f"expected a line of JSON, got {_excerpt(line)}: {exc}") from exc
+            raise FramingError(f"expected a line of JSON, got {excerpt(line)}: {exc}") from exc
 
     return read
 
@@ -463,73 +266,13 @@ class JSONLines(Framer, Value):
     __slots__ = ()
 
     def decoder(self) -> Decoder:
-        return _EndedDecoder(_LINE_ENDS, _json_reader(), final=True)
+        return EndedDecoder(_LINE_ENDS, _json_reader(), final=True)
 
     def encode(self, message: Any) -> bytes:
         import json
 
         text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode() + b"\n"
-
-
-class _CountedDecoder(OwnDecoder):
-    """A length, that many bytes, and a trailer."""
-
-    trailer = b""
-
-    def header(self, buffer: bytes | bytearray) -> tuple[int, int] | int:
-        """Where the payload starts and how long it is; or what `decode` returns when bytes are missing.
-
-        It reads from left to right and the first violation counts, however many bytes are there: the verdict
-        does not depend on chunking.
-        """
-        raise NotImplementedError
-
-    def decode(self, buffer: bytearray, scanned: int) -> tuple[bytes, int] | int:
-        found = self.header(buffer)
-        if isinstance(found, int):
-            return found
-        start, length = found
-        payload_stop = start + length
-        stop = payload_stop + len(self.trailer)
-        if len(buffer) < stop:
-            return stop
-        trailer = buffer[payload_stop:stop]
-        if trailer != self.trailer:
-            came = f"{bytes(trailer)!r}: {_excerpt(buffer)}"
-            raise FramingError(f"expected {self.trailer!r} after {length} bytes, got {came}")
-        return cut(buffer, start, payload_stop), stop
-
-    def whole(self, data: bytes) -> Any:
-        found = self.header(data)
-        if isinstance(found, int):
-            return NEED
-        start, length = found
-        stop = start + length
-        return data[start:stop] if stop + len(self.trailer) == len(data) and data.endswith(self.trailer) else NEED
-
-    def check(self, length: int) -> None:
-        """Refuse a length beyond the limit."""
-        if length > self.limit:
-            raise MessageTooLong(f"a message of at least {length} bytes, max_message is {self.limit}")
-
-
-class _NetstringDecoder(_CountedDecoder):
-    trailer = b","
-
-    def header(self, buffer: bytes | bytearray) -> tuple[int, int] | int:
-        length = 0
-        for index, byte in enumerate(buffer):
-            if byte == 0x3A and index:  # ":"
-                return index + 1, length
-            if not 0x30 <= byte <= 0x39:
-                expected = 'a digit or ":"' if index else "a digit"
-                raise FramingError(f"expected {expected} in a netstring, got {_excerpt(buffer[index:])}")
-            if index and not length:
-                raise FramingError(f"expected a netstring without leading zeros, got {_excerpt(buffer)}")
-            length = length * 10 + byte - 0x30
-            self.check(length)
-        return len(buffer) + 1
 
 
 class Netstring(Framer, Value):
@@ -541,27 +284,11 @@ class Netstring(Framer, Value):
     __slots__ = ()
 
     def decoder(self) -> Decoder:
-        return _NetstringDecoder()
+        return NetstringDecoder()
 
     def encode(self, message: Any) -> bytes:
         data = _payload(message)
         return b"%d:%b," % (len(data), data)
-
-
-class _PrefixedDecoder(_CountedDecoder):
-    def __init__(self, struct: Struct, includes_prefix: bool) -> None:
-        self._struct = struct
-        self._extra = struct.size if includes_prefix else 0
-
-    def header(self, buffer: bytes | bytearray) -> tuple[int, int] | int:
-        size = self._struct.size
-        if len(buffer) < size:
-            return size
-        (length,) = self._struct.unpack_from(buffer)
-        if length < self._extra:
-            raise FramingError(f"expected a length that includes its own {size} bytes, got {length}")
-        self.check(length - self._extra)
-        return size, length - self._extra
 
 
 class Prefixed(Framer, Value):
@@ -587,7 +314,7 @@ class Prefixed(Framer, Value):
         self._set(format, includes_prefix)
 
     def decoder(self) -> Decoder:
-        return _PrefixedDecoder(Struct(self.format), self.includes_prefix)
+        return PrefixedDecoder(Struct(self.format), self.includes_prefix)
 
     def encode(self, message: Any) -> bytes:
         data = _payload(message)
@@ -599,19 +326,6 @@ class Prefixed(Framer, Value):
             raise ValueError(f"a message of {len(data)} bytes is too long for {self!r}") from exc
 
 
-class _VarintDecoder(_CountedDecoder):
-    def header(self, buffer: bytes | bytearray) -> tuple[int, int] | int:
-        length = 0
-        for index, byte in enumerate(buffer[:10]):
-            if index == 9 and byte > 1:
-                raise FramingError(f"expected a length of at most 64 bits, got {_excerpt(buffer[:10])}")
-            length |= (byte & 0x7F) << (7 * index)
-            self.check(length)
-            if byte < 0x80:
-                return index + 1, length
-        return len(buffer) + 1
-
-
 class Varint(Framer, Value):
     """A payload after its length as an unsigned LEB128 of at most 64 bits, as Protocol Buffers write it.
 
@@ -621,7 +335,7 @@ class Varint(Framer, Value):
     __slots__ = ()
 
     def decoder(self) -> Decoder:
-        return _VarintDecoder()
+        return VarintDecoder()
 
     def encode(self, message: Any) -> bytes:
         data = _payload(message)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from trews.decoders import NEED, RAW_MAX, Decoder, OwnDecoder, cut
 from trews.errors import IncompleteMessage, MessageTooLong
-from trews.framing import NEED, RAW_MAX, SPENT, Decoder, Exactly, Framer, OwnDecoder, cut, framer_for
+from trews.framing import SPENT, Exactly, Framer, framer_for
 
 __all__ = ["NEED", "SPENT", "Ahead", "Inbox", "is_zero"]
 
@@ -126,7 +127,8 @@ class Inbox:
         if value is SPENT:
             return NEED
         if type(value) is int:
-            return self._cut(value) if self._has(value, limit) and len(self.buffer) == value else NEED
+            self._has(value, limit)
+            return NEED
         return self._deliver() if self._look(value, limit) and self._consumed == len(self.buffer) else NEED
 
     def clear(self) -> None:

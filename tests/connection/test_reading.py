@@ -9,7 +9,8 @@ import pytest
 
 import trews
 from tests.connection.recorder import Recorder, start
-from trews.framing import RAW_MAX, JSONLines, Line, Netstring, Prefixed, Varint
+from trews.decoders import RAW_MAX
+from trews.framing import JSONLines, Line, Netstring, Prefixed, Varint
 from trews.testing import wire
 
 
