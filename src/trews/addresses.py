@@ -15,6 +15,8 @@ def from_name(name: Any) -> Any:
     `fe80::1%eth0`.
     """
     if isinstance(name, tuple) and len(name) >= 2:
+        if len(name) == 2 and ":" not in name[0]:
+            return name
         host, port = name[:2]
         if len(name) == 4 and name[3] and "%" not in host:
             host = f"{host}%{_interface(name[3])}"

@@ -21,7 +21,6 @@ from trews.errors import (
 )
 from trews.framing import Framer, framer_for
 from trews.handover import hand_over
-from trews.inbox import Inbox
 from trews.input import Input
 from trews.names import check_names, private_names
 from trews.phase import Consumer, Phase
@@ -106,7 +105,6 @@ class Connection(Input):
         # Here and not in __init__: a subclass that forgets super().__init__() does no harm.
         self = super().__new__(cls)
         self._id = next(_ids)
-        self._inbox = Inbox()
         return self
 
     # -- callbacks, to be overridden
@@ -167,6 +165,8 @@ class Connection(Input):
     @property
     def local_address(self) -> Any:
         """The same of this end."""
+        if self._local_address is None:
+            self._note_address()
         return self._local_address
 
     @property

@@ -16,6 +16,7 @@ def hand_over(old: Lifecycle, new: Lifecycle) -> None:
     """End one connection, and let the other go on with its transport."""
     transport, server = old._transport, old._server
     new._server = server
+    old._note_address()
     new._remote_address, new._local_address = old._remote_address, old._local_address
     new._is_reading, new._is_write_closed = old._is_reading, old._is_write_closed
     data = old._inbox.leftover()
@@ -80,7 +81,7 @@ class Handover(asyncio.Protocol):
         if new._phase is Phase.OPEN and self._transport.get_write_buffer_size():
             new._deadlines.watch_stall(new.write_timeout)
         if self._data and new._phase is Phase.OPEN:
-            new._inbox.feed(self._data)
+            new._own_inbox().feed(self._data)
             new._has_input = True
             new._pump()
         if self._is_eof:

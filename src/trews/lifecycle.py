@@ -37,13 +37,13 @@ from trews.reader import Reader
 from trews.settings import DEFAULTS, check_setting
 from trews.timers import clock_of
 from trews.transport.linger import Linger
-from trews.transport.process import ProcessSocket
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from trews.timers import Clock
+    from trews.transport.process import ProcessSocket
 
 logger = logging.getLogger("trews")
 
@@ -54,6 +54,7 @@ MESSAGES_A_TURN = 1024
 
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
 _ON_READ = Consumer.ON_READ
+_NO_INBOX = Inbox()  # of all that have kept nothing yet; nobody puts anything in
 
 
 class Lifecycle(Output):
@@ -73,7 +74,7 @@ class Lifecycle(Output):
     on_close: Callable[[Any], Any]
 
     _id: int
-    _inbox: Inbox
+    _inbox = _NO_INBOX
     _clock: Clock
     _opened_at = 0.0
 
@@ -115,8 +116,8 @@ class Lifecycle(Output):
         self._deadlines = Deadlines(self, loop)
         self._opened_at = time.time()
         # What the server knows is said by a PROXY header, perhaps.
-        self._remote_address = self._remote_address or from_name(transport.get_extra_info("peername"))
-        self._local_address = self._local_address or from_name(transport.get_extra_info("sockname"))
+        if self._remote_address is None:
+            self._remote_address = from_name(transport.get_extra_info("peername"))
         self._bind_write(transport)
         if loop.get_debug():
             debugging.check_threads(self)
@@ -166,7 +167,7 @@ class Lifecycle(Output):
             message: Any = data
         else:
             try:
-                message = self._inbox.receive(framer, self.max_message, data)
+                message = self._own_inbox().receive(framer, self.max_message, data)
             except BaseException as exc:
                 self._has_input = True
                 if reader is None:
@@ -195,9 +196,16 @@ class Lifecycle(Output):
         elif self.idle_timeout is not None and self._phase is _OPEN:
             self._deadlines.watch_idle()
 
+    def _own_inbox(self) -> Inbox:
+        """What keeps bytes: made when it is first needed, as many connections never do."""
+        inbox = self._inbox
+        if inbox is _NO_INBOX:
+            inbox = self._inbox = Inbox()
+        return inbox
+
     def _keep(self, data: bytes) -> None:
         """Somebody will want it."""
-        self._inbox.feed(data)
+        self._own_inbox().feed(data)
         self._has_input = True
         if self._is_pump_due:
             self._regulate()  # it has had this turn already
@@ -309,7 +317,7 @@ class Lifecycle(Output):
             return
         if self._phase is _OPEN and not self._is_eof and not self._is_at_stop():
             try:
-                if not self._inbox.peek(reader.framer, self.max_message):
+                if not self._own_inbox().peek(reader.framer, self.max_message):
                     return
             except Exception:
                 pass  # the reader takes it and gets the error where it belongs
@@ -346,7 +354,10 @@ class Lifecycle(Output):
             self.framer = SPENT
 
     def _take(self, framer: Any) -> Any:
-        take = self._inbox.finish if self._is_eof else self._inbox.take
+        if framer is None and self._inbox is _NO_INBOX:
+            return NEED
+        inbox = self._own_inbox()
+        take = inbox.finish if self._is_eof else inbox.take
         message = take(framer, self.max_message)
         deadlines = self._deadlines
         if message is not NEED and (deadlines.message_at or deadlines.message_spent):
@@ -536,6 +547,7 @@ class Lifecycle(Output):
     def _go_down(self) -> None:
         """The connection is over as far as bytes go; what its code still does has `close_timeout`."""
         was_open = self._phase is _OPEN
+        self._note_address()
         self._phase = _DOWN
         if was_open and self._server is not None:
             self._server._closing(self)
@@ -549,6 +561,11 @@ class Lifecycle(Output):
         self._deadlines.go_down()
         if self._has_tasks():
             self._deadlines.watch_tasks(self.close_timeout)
+
+    def _note_address(self) -> None:
+        """Ask for this end's address, if nobody has: it costs a system call and 140 bytes."""
+        if self._local_address is None and self._phase is not _NEW:
+            self._local_address = from_name(self._transport.get_extra_info("sockname"))
 
     def _release(self) -> None:
         """The socket is closed: its place is free."""
@@ -593,7 +610,7 @@ class Lifecycle(Output):
     def _child_process(self) -> ProcessSocket | None:
         """What it is connected to, if that is a program which was started for it."""
         sock = self._transport.core.sock if isinstance(self._transport, StreamTransport) else None
-        return sock if isinstance(sock, ProcessSocket) else None
+        return sock if hasattr(sock, "outlives") else None
 
     def _begin_stop(self) -> None:
         """The server is stopping: `on_stop`, soon."""

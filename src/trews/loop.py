@@ -77,8 +77,8 @@ class EventLoop(asyncio.SelectorEventLoop):
             peername: the peer's address, if it is known.
             poller: who calls for its events; this loop's by default (sockets in memory call for their own).
         """
-        extra = {} if peername is None else {"peername": peername}
-        transport = StreamTransport(self, sock, protocol, poller or self.clock, extra)
+        transport = StreamTransport(self, sock, protocol, poller or self.clock)
+        transport._peername = peername
         self._streams.add(transport)
         try:
             transport.start()
@@ -160,7 +160,8 @@ class EventLoop(asyncio.SelectorEventLoop):
             )
         if sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport = StreamTransport(self, sock, protocol, self.clock, extra, server)
+        transport = StreamTransport(self, sock, protocol, self.clock, extra or {}, server)
+        transport.keep_names()
         self._transports[sock.fileno()] = transport
         self.call_soon(protocol.connection_made, transport)
         self.call_soon(transport._start_reading)

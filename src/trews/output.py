@@ -128,12 +128,13 @@ class Output(Calls):
             self._set_limits()
             return
         core = transport.core
+        write = transport.write
         core.owner = self
         if is_method(self, "data_received"):  # and not one that shows the traffic
             core.data_received = self._receive
-        self._raw_write = core.write  # type: ignore[method-assign]
+        self._raw_write = write  # type: ignore[method-assign]
         if not self._overrides_write and is_method(self, "write"):
-            self.write = core.write  # one call less a write
+            self.write = write  # one call less a write
 
     def _raw_write(self, data: Any) -> None:
         """What `write` does; the transport's own once there is one."""
