@@ -13,7 +13,6 @@ import os
 import tempfile
 from typing import Any
 
-import compiling
 from setuptools import build_meta
 from setuptools.build_meta import (
     build_sdist,
@@ -21,6 +20,8 @@ from setuptools.build_meta import (
     prepare_metadata_for_build_editable,
     prepare_metadata_for_build_wheel,
 )
+
+import compiling
 
 __all__ = [
     "build_editable",

@@ -232,20 +232,3 @@ def test_what_is_absent_is_skipped_but_fails_on_ci(tmp_path, on_ci, outcome):
     run = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert "no shared folder at" in run.stdout
     assert f"1 {outcome.removesuffix('s') if outcome == 'errors' else outcome} in" in run.stdout
-
-
-# --- the build
-
-
-@pytest.mark.parametrize(
-    ("value", "sentence"),
-    [("1", "this version has no compiled build yet"), ("yes", "expected 0 (pure) or 1 (compiled)")],
-)
-def test_the_build_refuses_to_compile(value, sentence):
-    pytest.importorskip("setuptools")  # not in every environment from 3.12 on
-    code = "import backend; backend.get_requires_for_build_wheel()"
-    env = {**os.environ, "TREWS_COMPILE": value, "PYTHONPATH": str(ROOT / "build_backend")}
-    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert sentence in run.stderr
-    assert "Traceback" not in run.stderr

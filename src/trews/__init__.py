@@ -18,6 +18,12 @@ Layout: `errors`, `endpoint`, `framing`, `inbox` know bytes only; `poller`, `tim
 """
 
 import typing
+from os import environ as _environ
+
+if _environ.get("TREWS_PURE", "") not in ("", "0"):  # before any module that may be compiled
+    from trews import build as _build
+
+    _build.use_sources()
 
 from trews import errors, framing
 from trews.connection import Connection, PeerCredentials, Sent

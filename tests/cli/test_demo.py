@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 import trews
 from tests.conftest import absent
+from trews import build
 from trews.cli import demo as demo_command
 from trews.cli.demo import LINE_LIMIT, Chat, harmless, wrong_with
 from trews.cli.selfsigned import CannotSign
@@ -237,7 +238,8 @@ def demo(on_terminal, tmp_path, monkeypatch):
     """The demo on a terminal; its port and the endpoint of its Unix socket."""
     monkeypatch.setenv("TMPDIR", "/tmp")  # a socket's path is short
     child = on_terminal("demo")
-    child.expect(r"trews \S+ \(pure Python, trews' loop, \w+\)")
+    child.expect(r"trews \S+ \(trews' loop, \w+\)")
+    child.expect(re.escape(f"Build: {build.describe()}."))
     child.expect(r"telnet localhost (\d+)")
     port = int(child.match[1])
     child.expect(r"trews connect (unix:\S+)")

@@ -9,6 +9,7 @@ import pytest
 
 import trews
 from tests.cli.conftest import TREWS
+from trews import build
 from trews.cli import doctor
 
 
@@ -22,7 +23,7 @@ def test_it_tells_what_runs_here(trews_command):
     told = rows(ended.stdout.decode())
     assert told["trews"] == trews.__version__
     assert told["Python"].startswith(platform.python_version())
-    assert told["build"] == "pure Python"
+    assert told["build"] == build.describe()
     assert told["loop"] == "trews' loop"
     assert told["poller"] in ("epoll", "kqueue", "poll", "select")
     assert {"system", "open", "IPv6", "Unix", "telnet", "uvloop"} <= told.keys()

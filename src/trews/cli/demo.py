@@ -16,7 +16,8 @@ from typing import Any
 import click
 
 import trews
-from trews.cli.doctor import build, loop_and_poller
+from trews import build
+from trews.cli.doctor import loop_and_poller
 from trews.cli.selfsigned import CannotSign, self_signed
 from trews.cli.serve import run
 from trews.framing import Decoder, Framer, Line
@@ -176,7 +177,8 @@ def invite(ways: list[str]) -> None:
     """Say how to join."""
     loop, poller = loop_and_poller()
     lines = [
-        f"This is a chat on trews {trews.__version__} ({build()}, {loop}, {poller}).",
+        f"This is a chat on trews {trews.__version__} ({loop}, {poller}).",
+        f"Build: {build.describe()}.",
         "Join it from other terminals, in any of these ways, and say your nickname first:",
         "",
         *(f"    {way}" for way in ways),

@@ -10,6 +10,7 @@ from importlib import metadata
 import click
 
 import trews
+from trews import build
 
 FEW_FILES = 4096  # fewer open files than this are worth a hint
 
@@ -28,7 +29,7 @@ def command() -> None:
         ("trews", trews.__version__),
         ("Python", f"{platform.python_version()} ({platform.python_implementation()})"),
         ("system", platform.platform()),
-        ("build", build()),
+        ("build", build.describe()),
         ("loop", loop),
         ("poller", poller),
         ("open files", open_files()),
@@ -40,11 +41,6 @@ def command() -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         click.echo(f"{name:<{width}}  {value}")
-
-
-def build() -> str:
-    """Which build of the hot modules runs."""
-    return "pure Python"
 
 
 def loop_and_poller() -> tuple[str, str]:
