@@ -77,8 +77,8 @@ def refuse_compiling() -> None:
 
 def get_requires_for_build_wheel(config_settings: Settings = None) -> list[str]:
     """What building a wheel needs beyond `[build-system] requires`: mypy, if it compiles."""
-    requires = list(build_meta.get_requires_for_build_wheel(config_settings))
-    return requires if why_pure() else [*requires, compiling.MYPY]
+    more = [] if why_pure() else [compiling.MYPY]
+    return [*build_meta.get_requires_for_build_wheel(config_settings), *more]
 
 
 def get_requires_for_build_editable(config_settings: Settings = None) -> list[str]:

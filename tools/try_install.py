@@ -30,7 +30,7 @@ class Echo(trews.Connection):
 async def exchange() -> list[str]:
     """Lines there and back, through the loop, a connection and a framer."""
     async with trews.Server(Echo).listen("tcp:127.0.0.1:0") as server:
-        async with await trews.connect(server.endpoints[0], framer=Echo.framer) as conn:
+        async with trews.connect(server.endpoints[0], framer=Echo.framer) as conn:
             await conn.send("hello")
             await conn.send("world")
             return [await conn.read(timeout=10), await conn.read(timeout=10)]
@@ -38,7 +38,7 @@ async def exchange() -> list[str]:
 
 def problems(wanted: str) -> list[str]:
     found = []
-    if Path(trews.__file__).is_relative_to(ROOT):
+    if Path(trews.__file__).is_relative_to(ROOT / "src"):
         found.append(f"this is the checkout, {trews.__file__}, and nothing that was installed")
     answers = trews.run(exchange())
     if answers != ["HELLO", "WORLD"]:
