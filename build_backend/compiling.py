@@ -7,6 +7,7 @@ small extension beside its `.py`, and all of them share one library, `trews/_nat
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -57,10 +58,12 @@ def extensions(directory: str) -> list[Any]:
     """
     from mypyc.build import mypycify
 
-    sources = [str(Path("src", *name.split(".")).with_suffix(".py")) for name in compiled_modules()]
+    sources = [str(Path(*name.split(".")).with_suffix(".py")) for name in compiled_modules()]
     # Without configuration: how strictly trews is checked is not a question of whether it can be compiled.
     options = ["--config-file=", "--follow-imports=silent"]
-    found = mypycify([*options, *sources], group_name="trews._native", target_dir=directory, debug_level="0")
+    # From src: tracebacks have the paths as they are given here, and Python looks for "trews/inbox.py" on its path.
+    with contextlib.chdir(ROOT / "src"):
+        found = mypycify([*options, *sources], group_name="trews._native", target_dir=directory, debug_level="0")
     for extension in found:
         # Warnings of a compiler newer than this mypyc are no reason to have no build.
         extension.extra_compile_args = [flag for flag in extension.extra_compile_args if flag != "-Werror"]

@@ -154,6 +154,22 @@ def test_the_command_tells_that_it_is_compiled(compiled):
 
 @pytest.mark.slow
 @LONG
+def test_tracebacks_through_compiled_code_have_its_source(compiled, tmp_path):
+    _, python = compiled
+    code = """
+import logging
+from trews.inbox import Inbox
+try:
+    Inbox().peek(3.5, 100)
+except TypeError:
+    logging.exception("a framer that is none")
+"""
+    told = run(python, "-c", code, cwd=tmp_path).stdout
+    assert re.search(r'File "trews.inbox.py", line \d+, in peek\n +return self._look\(value, limit\)', told)
+
+
+@pytest.mark.slow
+@LONG
 def test_trews_pure_runs_the_sources_of_a_compiled_install(compiled):
     _, python = compiled
     assert try_install(python, "pure", TREWS_PURE="1").strip().endswith(": pure Python: TREWS_PURE=1")
