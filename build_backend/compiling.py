@@ -61,7 +61,8 @@ def extensions(directory: str) -> list[Any]:
     sources = [str(Path(*name.split(".")).with_suffix(".py")) for name in compiled_modules()]
     # Without configuration: how strictly trews is checked is not a question of whether it can be compiled.
     options = ["--config-file=", "--follow-imports=silent"]
-    # From src: tracebacks have the paths as they are given here, and Python looks for "trews/inbox.py" on its path.
+    # From src, since tracebacks have the paths as they are given here. (They have no lines of source, because Python
+    # asks the loader of the extension for them. TREWS_PURE=1 gives those.)
     with contextlib.chdir(ROOT / "src"):
         found = mypycify([*options, *sources], group_name="trews._native", target_dir=directory, debug_level="0")
     for extension in found:
