@@ -57,6 +57,8 @@ def why_pure() -> str:
         raise SystemExit(f"TREWS_COMPILE={wanted}: expected 0 (pure) or 1 (compiled)")
     if wanted == "0":
         return "TREWS_COMPILE=0 when it was installed"
+    if not wanted and (problem := compiling.no_mypy()):
+        return problem
     problem = compiling.no_compiler()
     if problem and wanted == "1":
         raise SystemExit(
@@ -109,7 +111,7 @@ def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata
         except (Exception, SystemExit) as exc:  # errors of mypy, of the compiler, of setuptools
             if demanded():
                 raise SystemExit(f"TREWS_COMPILE=1: compiling failed, see above ({exc})") from None
-            compiling.say(f"compiling failed ({exc})")
+            compiling.say(f"compiling failed, see above ({exc})")
             reason = "compiling failed when it was installed"
     compiling.say(f"this build is pure Python: {reason}")
     return build(reason)

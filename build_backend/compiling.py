@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import sys
 import tempfile
 import tomllib
@@ -32,6 +33,20 @@ def compiled_modules() -> list[str]:
     """The modules to compile, dotted, as pyproject.toml has them."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     return list(settings["tool"]["trews"]["compiled"])
+
+
+def no_mypy() -> str:
+    """Why mypy cannot be expected to install here, or `""`.
+
+    What it is made of (ast-serialize, in Rust; librt, in C) has wheels for these machines. Elsewhere asking for it would
+    end the install before anything here could turn it into a pure one.
+    """
+    if sys.implementation.name != "cpython":
+        return f"mypyc is not for {sys.implementation.name}"
+    machine = platform.machine()
+    if sys.platform in ("linux", "darwin", "win32") and machine.lower() in ("x86_64", "amd64", "aarch64", "arm64"):
+        return ""
+    return f"mypy is not ready-made for {sys.platform} on {machine}"
 
 
 def no_compiler() -> str:

@@ -246,7 +246,7 @@ def test_a_compiler_that_breaks_in_the_middle_leaves_a_pure_build(needs_compiler
     compiler.chmod(0o755)
     done, wheel = build(CC=str(compiler))
     assert is_pure(wheel)
-    assert "trews: compiling failed (" in done.stdout
+    assert "trews: compiling failed, see above (" in done.stdout
     assert "trews: this build is pure Python: compiling failed when it was installed" in done.stdout
     with zipfile.ZipFile(wheel) as archive:
         assert b"compiling failed when it was installed" in archive.read("trews/_build.json")
@@ -264,7 +264,7 @@ def test_code_that_mypyc_refuses_leaves_a_pure_build(needs_compiler, build, tree
         file.write("\nWRONG: int = 'text'\n")
     done, wheel = build()
     assert is_pure(wheel)
-    assert "trews: compiling failed (" in done.stdout
+    assert "trews: compiling failed, see above (" in done.stdout
 
 
 @pytest.mark.slow
@@ -301,6 +301,41 @@ def test_the_build_refuses_in_a_sentence(hook, env, sentence):
     assert done.returncode == 1
     assert sentence in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_a_machine_that_mypy_has_no_wheels_for_gets_a_pure_build():
+    """Asked for, mypy would have to be compiled there itself, from Rust; that is not to be anybody's install."""
+    pytest.importorskip("setuptools")
+
+    def why(setup, **env):
+        code = f"import platform, sys; {setup}; import backend; print('why:', backend.why_pure())"
+        return run(sys.executable, "-c", code, env={**hooks(ROOT), **env}).stdout.rpartition("why: ")[2].strip()
+
+    assert why("platform.machine = lambda: 'riscv64'").endswith(" on riscv64")
+    assert why("sys.platform = 'freebsd14'").startswith("mypy is not ready-made for freebsd14 on ")
+    assert why("sys.implementation.name = 'pypy'") == "mypyc is not for pypy"
+
+
+@pytest.mark.slow
+@LONG
+def test_compiling_the_working_tree(needs_compiler, builder, tree, tmp_path):
+    """What `make compiled` does, twice: the second replaces the first."""
+    target = tmp_path / "compiled"
+    for _ in range(2):
+        told = run(builder, tree / "tools/compiled.py", target).stdout
+        assert told.splitlines()[-1] == f"PYTHONPATH={target}"
+        (target / "trews/gone.py").touch()
+        code = "from trews import build; print(build.is_compiled())"
+        assert run(builder, "-c", code, env={"PYTHONPATH": str(target)}).stdout.strip() == "True"
+    assert not list(tree.rglob("*.so"))
+
+
+def test_compiling_replaces_nothing_but_its_own(tmp_path):
+    (tmp_path / "precious").touch()
+    done = run(sys.executable, ROOT / "tools/compiled.py", tmp_path, check=False)
+    assert done.returncode == 2
+    assert "is not empty, and not what this program makes" in done.stdout
+    assert (tmp_path / "precious").exists()
 
 
 @pytest.mark.slow

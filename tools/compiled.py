@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main() -> int:
     target = Path(sys.argv[1]).resolve()
-    if target.exists() and not (target / "trews" / "__init__.py").is_file():
+    if target.is_dir() and any(target.iterdir()) and not (target / "trews" / "_build.json").is_file():
         print(f"{target} is not empty, and not what this program makes", file=sys.stderr)
         return 2
     os.chdir(ROOT)
