@@ -38,8 +38,8 @@ def compiled_modules() -> list[str]:
 def no_mypy() -> str:
     """Why mypy cannot be expected to install here, or `""`.
 
-    What it is made of (ast-serialize, in Rust; librt, in C) has wheels for these machines. Elsewhere asking for it would
-    end the install before anything here could turn it into a pure one.
+    What it is made of (ast-serialize, in Rust; librt, in C) has wheels for these machines. Elsewhere asking for it
+    would end the install before anything here could turn it into a pure one.
     """
     if sys.implementation.name != "cpython":
         return f"mypyc is not for {sys.implementation.name}"

@@ -308,7 +308,7 @@ def test_a_machine_that_mypy_has_no_wheels_for_gets_a_pure_build():
     pytest.importorskip("setuptools")
 
     def why(setup, **env):
-        code = f"import platform, sys; {setup}; import backend; print('why:', backend.why_pure())"
+        code = f"import backend, platform, sys; {setup}; print('why:', backend.why_pure())"
         return run(sys.executable, "-c", code, env={**hooks(ROOT), **env}).stdout.rpartition("why: ")[2].strip()
 
     assert why("platform.machine = lambda: 'riscv64'").endswith(" on riscv64")
