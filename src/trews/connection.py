@@ -99,7 +99,6 @@ class Connection(Input):
         check_class(cls, CALLBACKS, DEFAULTS)
         if "_consumer" not in vars(cls):  # which only classes made for a handler or for settings bring along
             cls._consumer = Consumer.NOBODY if cls.on_read is Connection.on_read else Consumer.ON_READ
-        cls._overrides_write = cls.write is not Connection.write
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here and not in __init__: a subclass that forgets super().__init__() does no harm.
@@ -441,5 +440,6 @@ class Connection(Input):
             await self._wait_in("_down_waiters" if is_own else "_end_waiters")
 
 
+Connection._plain_write = Connection.write
 _private: frozenset[str] = frozenset()
 _private = private_names(Connection()) - {"_consumer"}

@@ -32,7 +32,7 @@ class Output(Calls):
     write_timeout: float | None
     close_timeout: float | None
 
-    _overrides_write: ClassVar[bool] = False
+    _plain_write: ClassVar[Any] = None  # the `write` of Connection, before anybody overrides it
     _transport: Any
     _deadlines: Deadlines
     write: Callable[[Any], None]
@@ -133,8 +133,12 @@ class Output(Calls):
         if is_method(self, "data_received"):  # and not one that shows the traffic
             core.data_received = self._receive
         self._raw_write = write  # type: ignore[method-assign]
-        if not self._overrides_write and is_method(self, "write"):
+        if is_method(self, "write") and not self._overrides_write():
             self.write = write  # one call less a write
+
+    def _overrides_write(self) -> bool:
+        """Whether its class has a `write` of its own, be it from the class body or put there later."""
+        return getattr(type(self), "write", None) is not type(self)._plain_write
 
     def _raw_write(self, data: Any) -> None:
         """What `write` does; the transport's own once there is one."""
@@ -233,7 +237,7 @@ class Output(Calls):
         return transport.core.file_bytes > 0 if isinstance(transport, StreamTransport) else self._held is not None
 
     def _send_file(self, path_or_file: Any, offset: int, count: int | None) -> Started:
-        if self._overrides_write:
+        if self._overrides_write():
             raise TypeError(
                 f"{type(self).__name__} has a write() of its own, which write_file() would pass by; "
                 "read the file and write it in pieces, with drain() after each"
