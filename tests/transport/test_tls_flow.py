@@ -275,22 +275,20 @@ async def test_a_write_that_needs_input_first():
     class Waiting:
         """OpenSSL's part of it."""
 
-        def __init__(self, session):
-            self._session, self.tried, self.is_waiting = session, [], True
-
-        def __getattr__(self, name):
-            return getattr(self._session, name)
+        def __init__(self, write):
+            self._write, self.tried, self.is_waiting = write, [], True
 
         def write(self, data):
             self.tried.append(bytes(data))
             if self.is_waiting:
                 raise ssl.SSLWantReadError
-            return self._session.write(data)
+            return self._write(data)
 
     for is_paused in (False, True):
         async with secured(version=V12) as (connection, peer):
             tls = connection._transport.core.sock
-            tls._session = session = Waiting(tls._session)
+            session = Waiting(tls._seal)
+            tls._seal = session.write
             if is_paused:
                 connection.pause_reading()
             connection.write(b"one ")

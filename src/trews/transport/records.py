@@ -7,24 +7,34 @@ second. So it is given slices, and a peer that sends records without data, over 
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from trews.errors import TLSError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RECORD = 16 * 1024  # bytes in one record at most (RFC 8446, 5.1)
-RECORDS_A_TURN = 256  # then the others get theirs
-OVERHEAD = 96  # bytes around the data of a record, at most (TLS 1.2 with CBC)
-BARREN_MAX = 4 * RECORD  # bytes without data. A record, tickets, a renegotiation with its certificates are less.
+RECORD: Final = 16 * 1024  # bytes in one record at most (RFC 8446, 5.1)
+RECORDS_A_TURN: Final = 256  # then the others get theirs
+OVERHEAD: Final = 96  # bytes around the data of a record, at most (TLS 1.2 with CBC)
+BARREN_MAX: Final = 4 * RECORD  # bytes without data. A record, tickets, a renegotiation with its certificates are less.
+
+
+def engine_of(session: ssl.SSLObject) -> Any:
+    """What does the work of a session: the same `read` and `write` without the layer of Python around them.
+
+    It is private to `ssl`, and there in all versions so far; without it the session does as well. It saves 0.2 us of a
+    request and its answer: 2 %.
+    """
+    return getattr(session, "_sslobj", session)
 
 
 class Records:
-    """The receiving half of a session.
+    """The receiving half of a session. (Plain attributes and no base class, because mypyc compiles it.)
 
     Args:
-        incoming: the memory that `session` reads from.
+        engine: what reads from `incoming`: see `engine_of`.
+        incoming: the memory that it reads from.
         broken: makes the error that stands for one of OpenSSL's.
 
     Attributes:
@@ -32,17 +42,16 @@ class Records:
         has_more: `take` may give something without anything being fed.
     """
 
-    def __init__(
-        self, session: ssl.SSLObject, incoming: ssl.MemoryBIO, broken: Callable[[ssl.SSLError], TLSError]
-    ) -> None:
-        self._session = session
+    def __init__(self, engine: Any, incoming: ssl.MemoryBIO, broken: Callable[[ssl.SSLError], TLSError]) -> None:
+        self._read: Callable[[int], bytes] = engine.read
         self._incoming = incoming
+        self._write: Callable[[bytes | memoryview], int] = incoming.write
         self._broken = broken
         self._sealed: bytes | memoryview = b""  # not given to OpenSSL yet
-        self._barren = 0  # bytes given to it, less the records that came of them
-        self._is_cut = False
+        self._barren: int = 0  # bytes given to it, less the records that came of them
+        self._is_cut: bool = False
         self.rest: TLSError | bytes | None = None
-        self.has_more = False
+        self.has_more: bool = False
 
     def feed(self, data: bytes) -> None:
         """This has come."""
@@ -55,20 +64,20 @@ class Records:
 
     def load(self) -> int:
         """Give all to OpenSSL, for a call that waits for input; returns how much it has not worked off."""
-        self._incoming.write(self._sealed)
+        self._write(self._sealed)
         self._sealed = b""
         return self._incoming.pending
 
-    def take(self) -> list[bytes]:
-        """The data of what has come, so much as a turn allows."""
-        session, incoming = self._session, self._incoming
+    def take(self) -> bytes:
+        """The data of what has come, so much as a turn allows; `b""`: there is none yet, or `rest` says why."""
+        read, incoming = self._read, self._incoming
         pieces: list[bytes] = []
         self.has_more = False
         try:
             self._give()
             while True:
                 try:
-                    piece = session.read(RECORD)
+                    piece = read(RECORD)
                 except ssl.SSLWantReadError:
                     if not self._sealed:
                         break
@@ -78,8 +87,11 @@ class Records:
                     self.rest = b""
                     break
                 pieces.append(piece)
-                self._barren = max(0, self._barren - len(piece) - OVERHEAD)
-                if not incoming.pending and not session.pending():
+                barren = self._barren - len(piece) - OVERHEAD
+                self._barren = barren if barren > 0 else 0
+                # That was all of the record, as so much was asked for: OpenSSL has nothing left but what it was given.
+                # (To read on until it raises WantRead would be 1.5 us.)
+                if not incoming.pending:
                     if not self._sealed:
                         break
                     self._give()
@@ -94,12 +106,16 @@ class Records:
             self.rest = exc
         if self._is_cut and self.rest is None and not self.has_more:
             self.rest = TLSError("the peer, or somebody between, cut the stream short: it ended without TLS' goodbye")
-        return pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _give(self) -> None:
-        piece = memoryview(self._sealed)[:RECORD]
-        self._sealed = memoryview(self._sealed)[RECORD:] if len(self._sealed) > RECORD else b""
+        piece = self._sealed
+        if len(piece) > RECORD:
+            view = memoryview(piece)
+            piece, self._sealed = view[:RECORD], view[RECORD:]
+        else:
+            self._sealed = b""
         self._barren += len(piece)
         if self._barren > BARREN_MAX:
             raise TLSError("the peer sends much on the level of TLS, and no data: this looks like an attack")
-        self._incoming.write(piece)
+        self._write(piece)
