@@ -11,7 +11,8 @@ import pytest
 
 import trews
 from tests.servers import virtually
-from tests.tlspeer import V12, V13, VERSIONS, Noting, secured, settle
+from tests.tlspeer import V12, V13, VERSIONS, Noting, Peer, begin, contexts, memory_ends, secured, settle
+from trews.backends import READ, WRITE
 from trews.errors import WriteBufferFull, WriteStalled
 from trews.transport.records import RECORD
 from trews.transport.tls import CHUNK_MAX
@@ -302,3 +303,43 @@ async def test_a_write_that_needs_input_first():
             connection.resume_reading()
             await settle()
             assert connection.got == b"what it waited for"
+
+
+class Lazy:
+    """Stands on a TLS socket and never changes what it watches for."""
+
+    def __init__(self, tls, answer):
+        self.tls, self.answer, self.got = tls, answer, b""
+        tls.watch(tls.fileno(), self, READ)
+
+    def on_event(self, mask):
+        try:
+            if data := self.tls.recv(1):
+                self.got += data
+                self.tls.send(self.answer)
+        except BlockingIOError:
+            pass
+
+
+@virtually
+async def test_what_is_polled_for_follows_though_the_watcher_asks_for_nothing_else():
+    near, far = memory_ends(2000)
+    made = begin(near)
+    peer = Peer(far, contexts()[0])
+    await peer.shake()
+    tls = await made
+    lazy = Lazy(tls, bytes(9000))
+    await settle()
+    peer.opened()
+    await peer.send(peer.seal(b"request"))
+    await settle()
+    assert near._mask == READ | WRITE  # what the socket below has not taken
+    assert len(await peer.until(9000)) == 9000
+    await settle()
+    assert near._mask == READ
+    await peer.send(peer.goodbye())
+    await settle()
+    assert near._mask == 0  # nothing comes after the end: its FIN would be told for ever
+    assert lazy.got == b"request"
+    tls.close()
+    await settle()
