@@ -60,7 +60,8 @@ class Calls(asyncio.Protocol):
     _context: contextvars.Context
 
     # What most connections never change is on the class: an object of more than 30 attributes is slower and larger.
-    _task: asyncio.Task[Any] | None = None  # the callback that holds back the next
+    # What is asked for at each message is not, as Python is slow to find what is both there and on the object.
+    _task: asyncio.Task[Any] | None  # the callback that holds back the next
     _is_starting = False  # an async callback is in its first step
     _spawned: AbstractSet[asyncio.Task[Any]] = frozenset()  # a set once there are some
     _is_pump_due = False

@@ -99,11 +99,13 @@ class Connection(Input):
         check_class(cls, CALLBACKS, DEFAULTS)
         if "_consumer" not in vars(cls):  # which only classes made for a handler or for settings bring along
             cls._consumer = Consumer.NOBODY if cls.on_read is Connection.on_read else Consumer.ON_READ
+        cls._has_on_read = cls._consumer is Consumer.ON_READ
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here and not in __init__: a subclass that forgets super().__init__() does no harm.
         self = super().__new__(cls)
         self._id = next(_ids)
+        self._prepare()
         return self
 
     # -- callbacks, to be overridden

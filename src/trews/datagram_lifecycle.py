@@ -56,6 +56,7 @@ class DatagramLife(Calls):
 
     def _prepare(self) -> None:
         self._phase = _NEW
+        self._task = None
         self._server: Any = None
         self._bound: Bound | None = None
         self._cores: list[DatagramCore] = []

@@ -29,10 +29,6 @@ SETTING = _Setting()
 class Input(Lifecycle):
     """The part of a connection that waits for messages."""
 
-    _taken_at_once = 0  # messages that read() found waiting
-    _took_since = 0.0  # when it began to, in the loop's time; 0.0 if it has just waited
-    _spare_reader: Reader | None = None  # of the read() before
-
     async def read(self, framer: Any = SETTING, timeout: float | None = None) -> Any:
         """Wait for the next message.
 
@@ -72,19 +68,19 @@ class Input(Lifecycle):
                 or self._is_stopping
                 or self._phase is not _OPEN
             ):
-                self._taken_at_once += 1
-                if self._taken_at_once > 1 and self._had_turn():  # a full inbox must not keep the others from running
-                    self._taken_at_once = 1
+                reader.taken += 1
+                if reader.taken > 1 and self._had_turn(reader):  # a full inbox must not keep the others from running
+                    reader.taken = 1
                     await asyncio.sleep(0)
-                    self._took_since = self._clock.tick
+                    reader.took_since = self._clock.tick
                 message = self._read_now(reader)
             while message is NEED:
                 if reader.is_timed_out:
                     raise TimedOut(f"no message came within {timeout:g} s")
                 if timer is None and timeout is not None:
                     timer = self._loop.call_later(timeout, reader.time_out)
-                self._taken_at_once = 0
-                self._took_since = 0.0
+                reader.taken = 0
+                reader.took_since = 0.0
                 reader.waited_for = value
                 reader.is_waiting = True
                 if self._has_input or not self._is_reading or self.idle_timeout is not None:
@@ -111,10 +107,10 @@ class Input(Lifecycle):
             self._spend(value, message)
         return message
 
-    def _had_turn(self) -> bool:
+    def _had_turn(self, reader: Reader) -> bool:
         """Whether read() has given so many messages, or for so long, that the others must run."""
-        self._took_since = self._took_since or self._clock.tick
-        return self._taken_at_once > READS_A_TURN or self._clock.now() > self._took_since + MESSAGE_SECONDS
+        reader.took_since = reader.took_since or self._clock.tick
+        return reader.taken > READS_A_TURN or self._clock.now() > reader.took_since + MESSAGE_SECONDS
 
     def _read_now(self, reader: Reader) -> Any:
         """The next message for a `read()`, NEED if it must wait; raises if none can come."""

@@ -53,7 +53,6 @@ MESSAGE_SECONDS = 0.010  # for the messages of one connection in a turn; then th
 MESSAGES_A_TURN = 1024
 
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
-_ON_READ = Consumer.ON_READ
 _NO_INBOX = Inbox()  # of all that have kept nothing yet; nobody puts anything in
 
 
@@ -83,11 +82,10 @@ class Lifecycle(Output):
     _local_address: Any = None
     _host = ""  # a client's: whom it was to be connected to
     _consumer: ClassVar[Consumer] = Consumer.READ
+    _has_on_read: ClassVar[bool] = False  # that is: Consumer.ON_READ
     _closes_after_connect: ClassVar[bool] = False  # a handler function: its return ends the connection
 
-    _has_input = False  # something is in the inbox, or was: `_regulate` looks again
     _bytes_in = 0  # as far as the transport does not count
-    _reader: Reader | None = None
     _down_waiters: Sequence[asyncio.Future[None]] = ()
     _end_waiters: Sequence[asyncio.Future[None]] = ()
     _gone_waiters: Sequence[asyncio.Future[None]] = ()
@@ -95,16 +93,25 @@ class Lifecycle(Output):
     _linger: Linger | None = None
     _is_pumping = False
     _is_connecting = False  # on_connect has not returned
-    _is_eof = False
     _is_eof_told = False
-    _is_paused = False  # by the user
-    _is_reading = True  # as far as the transport knows
-    _is_stopping = False  # to be closed when what has arrived is handed out
     _delivers_rest = False  # lost: what arrived before is still handed out
     _is_ended = False
     _is_gone = False
     _is_aborted = False
     _has_handed_over = False
+
+    def _prepare(self) -> None:
+        """What is asked for at each message: see `Calls`."""
+        self._phase = _NEW
+        self._raw_write = self._write_unconnected
+        self._task = None
+        self._reader: Reader | None = None
+        self._spare_reader: Reader | None = None  # of the read() before
+        self._has_input = False  # something is in the inbox, or was: `_regulate` looks again
+        self._is_eof = False
+        self._is_paused = False  # by the user
+        self._is_reading = True  # as far as the transport knows
+        self._is_stopping = False  # to be closed when what has arrived is handed out
 
     # -- what the transport tells (asyncio.Protocol)
 
@@ -154,7 +161,7 @@ class Lifecycle(Output):
             self._keep(data)
             return
         if reader is None:
-            if self._consumer is not _ON_READ or self._task is not None:
+            if not self._has_on_read or self._task is not None:
                 self._keep(data)
                 return
             framer = self.framer
@@ -309,7 +316,7 @@ class Lifecycle(Output):
         return "the client is stopping" if self._server is None else "the server is stopping"
 
     def _delivers_to_on_read(self) -> bool:
-        return self._consumer is _ON_READ or not is_method(self, "on_read")
+        return self._has_on_read or not is_method(self, "on_read")
 
     def _signal(self, reader: Reader) -> None:
         """Wake the waiting `read()` if there is something for it."""

@@ -37,7 +37,8 @@ class Output(Calls):
     _deadlines: Deadlines
     write: Callable[[Any], None]
 
-    _phase: Phase = _NEW
+    _phase: Phase
+    _raw_write: Callable[[Any], None]  # what `write` does: the transport's own
     _reason: ConnectionClosed | None = None
     _accepted_out = 0  # by write, on transports that do not count themselves
     _seen_out = 0  # what of it was sent when that was last looked at
@@ -124,24 +125,20 @@ class Output(Calls):
 
     def _bind_write(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, StreamTransport):
-            self._raw_write = self._write_foreign  # type: ignore[method-assign]
+            self._raw_write = self._write_foreign
             self._set_limits()
             return
         core = transport.core
-        write = transport.write
         core.owner = self
         if is_method(self, "data_received"):  # and not one that shows the traffic
             core.data_received = self._receive
-        self._raw_write = write  # type: ignore[method-assign]
-        if is_method(self, "write") and not self._overrides_write():
-            self.write = write  # one call less a write
+        self._raw_write = transport.write
 
     def _overrides_write(self) -> bool:
         """Whether its class has a `write` of its own, be it from the class body or put there later."""
         return getattr(type(self), "write", None) is not type(self)._plain_write
 
-    def _raw_write(self, data: Any) -> None:
-        """What `write` does; the transport's own once there is one."""
+    def _write_unconnected(self, data: Any) -> None:
         self._require_connected()
 
     def _write_foreign(self, data: Any) -> None:
@@ -220,7 +217,7 @@ class Output(Calls):
             new._in_before = core.total_in
         else:
             new._accepted_out = transport.get_write_buffer_size()
-        self.write = self._raw_write = self._write_unowned  # type: ignore[method-assign]
+        self._raw_write = self._write_unowned
 
     def _write_unowned(self, data: Any) -> None:
         as_bytes(data)

@@ -23,6 +23,8 @@ class Reader:
         is_waiting: it asks for a message, and nobody has given one or woken it.
         is_timed_out: why it was woken.
         waited_for: the framer for which it, or the read() before that had it, has waited.
+        taken: messages that were there, since it last waited.
+        took_since: when that began, in the loop's time; 0.0 if it has just waited.
         callback: what lets the task go on; None as long as no task awaits it.
     """
 
@@ -36,12 +38,16 @@ class Reader:
         "framer",
         "is_timed_out",
         "is_waiting",
+        "taken",
+        "took_since",
         "waited_for",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.framer: Any = None
         self.waited_for: Any = NEED  # no framer
+        self.taken = 0
+        self.took_since = 0.0
         self.is_waiting = self.is_timed_out = self._is_cancelled = self._asyncio_future_blocking = False
         self.callback: Any = None
         self._loop = loop
