@@ -122,9 +122,11 @@ class Dispatcher:
         busy connections a poll brings 4 events on average.
         """
         if self._batch:  # the rest of a batch that used up its turn
+            self.tick = self.now()
             self._turn()
             return []
         loop = self.loop
+        waiting = () if loop is None else loop._ready
         timer = None if loop is None else _first(loop._scheduled)
         end = 0.0 if timeout is None else self.now() + timeout
         while True:
@@ -136,9 +138,9 @@ class Dispatcher:
             if len(ready) < len(events):
                 self._batch = events
                 self._turn()
-            if loop is None or ready or self._batch or loop._ready or loop._stopping:
+            if ready or self._batch or waiting or loop is None:
                 return ready
-            if _first(loop._scheduled) is not timer:
+            if loop._stopping or _first(loop._scheduled) is not timer:
                 return ready
             if timeout is not None:
                 timeout = end - self.tick
@@ -176,8 +178,7 @@ class Dispatcher:
         now = self.now
         position = self._next
         last = min(position + most, len(batch))
-        tick: float = now()
-        self.tick = tick
+        tick: float = self.tick
         end = tick + SECONDS_A_TURN
         try:
             while position < last and tick < end:

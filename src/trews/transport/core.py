@@ -24,7 +24,9 @@ from trews.transport.filepart import FilePart
 if TYPE_CHECKING:
     pass
 
-RECV_MIN: Final = 16 * 1024
+# A bytes object of 512 with its header, the largest that Python's own allocator has: malloc takes 0.15 us longer.
+RECV_MIN: Final = 479
+RECV_NEXT: Final = 16 * 1024
 RECV_MAX: Final = 256 * 1024  # what one recv may take; a connection that fills its buffer gets twice as much next time
 SMALL: Final = 4096  # bytes of a write that is copied together with its neighbours
 PIECES_A_SEND: Final = 64  # buffers handed to one sendmsg
@@ -145,9 +147,9 @@ class StreamCore:
             return
         if count == size:
             if size < RECV_MAX:
-                self.size = size * 2
+                self.size = max(RECV_NEXT, size * 2)
         elif size > RECV_MIN and count < size >> 2:
-            self.size = size >> 1
+            self.size = max(RECV_MIN, size >> 1)
         self.total_in += count
         self.heard_at = self.poller.tick
         try:
