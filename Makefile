@@ -2,13 +2,14 @@
 # make test    the fast set, about four minutes
 # make compiled  the tree with its hot modules compiled, in build/compiled/VERSION, for PYTHONPATH
 # make demo    a chat to join by telnet
+# make bench   what a request costs, beside the peers; python -m bench NAME... for some of it
 # make long    what takes hours; never in CI
 
 PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 
 TOOLS = check_layers check_mirror check_names check_links sizes
 
-.PHONY: check format lint types $(TOOLS) test compiled demo long
+.PHONY: check format lint types $(TOOLS) test compiled demo bench long
 
 check: format lint types $(TOOLS)
 
@@ -33,6 +34,9 @@ compiled:
 
 demo:
 	$(PYTHON) -c 'import sys; from trews.cli import main; sys.argv[0] = "trews"; sys.exit(main())' demo
+
+bench:
+	$(PYTHON) -m bench
 
 # Every property with a hundred thousand examples, new ones on every run, and no limit of time.
 long:

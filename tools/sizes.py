@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from statistics import median
 
-FOLDERS = ("src", "tests", "tools", "examples", "build_backend")
+FOLDERS = ("src", "tests", "tools", "examples", "build_backend", "bench")
 SAYS_WHY = 400
 TOO_LONG = 600
 

@@ -1,0 +1,84 @@
+"""The clients: they run on a core of their own, and say how much was served and how long it took."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+from typing import NamedTuple
+
+from bench.measure import Sample, cpu_of
+from bench.programs import Failed, Lab, Running, start
+
+_UNIT = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 6e7}
+
+
+class Load(NamedTuple):
+    """What a client saw."""
+
+    requests: int
+    rate: float  # a second, by the clock on the wall
+    p50: float  # microseconds
+    p99: float
+
+
+def finished(lab: Lab, command: list[str], seconds: float) -> str:
+    """Run a client to its end; what it printed.
+
+    Args:
+        seconds: how long it should take; half a minute more is the end.
+    """
+    with start(command, lab.load_core, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            output, errors = process.communicate(timeout=seconds + 30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise Failed(f"the client {command[0]} did not come to an end") from None
+    if process.returncode:
+        said = (errors or output).strip().splitlines() or ["it said nothing"]
+        raise Failed(f"the client ended with status {process.returncode}: {said[-1]}")
+    return output
+
+
+def wrk(lab: Lab, port: int, connections: int, seconds: float, tls: bool = False) -> Load:
+    """wrk with one thread, and so many connections that are kept; in whole seconds, which is all it knows."""
+    whole = math.ceil(seconds)
+    url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/"
+    command = [lab.program("wrk"), "--latency", "-t1", f"-c{connections}", f"-d{whole}s", url]
+    return parse_wrk(finished(lab, command, whole))
+
+
+def parse_wrk(output: str) -> Load:
+    """Read wrk's report.
+
+    Raises:
+        Failed: requests that failed are in it, or none.
+    """
+    problem = re.search(r"Socket errors: .*|Non-2xx or 3xx responses: .*|unable to connect.*", output)
+    requests = re.search(r"(\d+) requests in", output)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    if problem or not requests or not rate or requests[1] == "0":
+        raise Failed(f"wrk says: {problem[0].strip() if problem else 'no requests'}")
+    return Load(int(requests[1]), float(rate[1]), _percentile(output, 50), _percentile(output, 99))
+
+
+def _percentile(output: str, percent: int) -> float:
+    """In microseconds."""
+    found = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", output, re.MULTILINE)
+    if not found:
+        raise Failed(f"wrk says nothing of the latency at {percent} %")
+    return float(found[1]) * _UNIT[found[2]]
+
+
+def own(lab: Lab, command: list[str], seconds: float) -> dict[str, float]:
+    """A client of ours, which prints a name and a number on each line."""
+    lines = finished(lab, command, seconds).splitlines()
+    return {name: float(value) for name, value in (line.split() for line in lines)}
+
+
+def wrk_sample(lab: Lab, server: Running, connections: int, seconds: float, tls: bool = False) -> Sample:
+    """What a request costs the server, and how fast it goes, with wrk as the client."""
+    seen: list[Load] = []
+    used = cpu_of(server.pid, lambda: seen.append(wrk(lab, server.port, connections, seconds, tls)))
+    load = seen[0]
+    return {"cpu": used / load.requests * 1e6, "rate": load.rate, "p50": load.p50, "p99": load.p99}

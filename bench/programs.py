@@ -1,0 +1,220 @@
+"""Other programs: what of them is here, and starting and stopping them. Nothing is ever installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+EXTRA = 'pip install -e ".[bench]"'
+READY_TIMEOUT = 15.0  # seconds until a server answers; a thousand modules on a busy machine take 3
+# Below the ports that the system gives to clients (32768 and up): theirs must not take ours.
+PORTS = range(20_000, 32_000)
+
+# What the build is, told by the interpreter that is measured: where each compiled module of trews lies.
+_BUILD = """
+import json, sys, trews
+from importlib.metadata import version, PackageNotFoundError
+def of(name):
+    try: return version(name)
+    except PackageNotFoundError: return None
+native = sorted(n for n, m in sys.modules.items() if n.startswith("trews") and (getattr(m, "__file__", "") or "")
+                .endswith((".so", ".pyd")))
+json.dump({"native": native, "python": sys.version.split()[0], "versions": {n: of(n) for n in sys.argv[1:]}},
+          sys.stdout)
+"""
+PEERS = ("trews", "uvloop", "gevent", "twisted", "aiofastnet")
+
+# How to get what a comparison needs.
+HINTS = {
+    "wrk": "apt install wrk",
+    "nginx": "apt install nginx-light",
+    "openssl": "apt install openssl",
+    "cc": "apt install gcc libc6-dev",
+}
+
+
+class Missing(Exception):
+    """Something is not here; the message is a sentence that says what, and how to get it."""
+
+
+class Failed(Exception):
+    """A program did not do its work; the message is a sentence."""
+
+
+class Facts(NamedTuple):
+    """What the interpreter under test says of itself."""
+
+    python: str
+    native: tuple[str, ...]  # modules of trews that are compiled
+    versions: dict[str, str]  # of the packages that are installed
+
+
+class Running(NamedTuple):
+    """A server that answers."""
+
+    pid: int
+    port: int
+
+
+# A command, given the laboratory and the port. It raises Missing for what is not here.
+Command = Callable[["Lab", int], Sequence[str]]
+
+
+class Lab:
+    """What a run has at hand.
+
+    Args:
+        python: the interpreter whose packages are compared.
+        seconds: how long each load runs.
+        folder: for compiled programs, certificates and logs; it is there and empty.
+    """
+
+    def __init__(self, python: str, seconds: float, folder: Path) -> None:
+        self.python = python
+        self.seconds = seconds
+        self.folder = folder
+        cores = sorted(os.sched_getaffinity(0))
+        # A server and its load do not disturb each other where there are two cores.
+        self.server_core, self.load_core = cores[0], cores[1 if len(cores) > 1 else 0]
+
+    @cached_property
+    def facts(self) -> Facts:
+        """Raises Missing where trews cannot be imported."""
+        return self._facts()
+
+    @cached_property
+    def has_two_builds(self) -> bool:
+        """Whether trews is compiled here, and can be run as plain Python, too."""
+        return bool(self.facts.native) and not self._facts(pure=True).native
+
+    def _facts(self, pure: bool = False) -> Facts:
+        command = [self.python, "-c", _BUILD, *PEERS]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(pure), timeout=60)
+        if done.returncode:
+            why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise Missing(f"{self.python} cannot import trews ({why}); {EXTRA}")
+        found = json.loads(done.stdout)
+        versions = {name: version for name, version in found["versions"].items() if version}
+        return Facts(found["python"], tuple(found["native"]), versions)
+
+    def package(self, name: str) -> None:
+        """Raise Missing if the interpreter under test does not have it."""
+        if name not in self.facts.versions:
+            raise Missing(f"{name} is not installed; {EXTRA}")
+
+    def program(self, name: str) -> str:
+        """Where a program is."""
+        path = shutil.which(name)
+        if path is None:
+            raise Missing(f"{name} is not installed; {HINTS[name]}")
+        return path
+
+    def compiled(self, name: str) -> str:
+        """The path of `c/NAME.c`, compiled."""
+        binary = self.folder / name
+        if not binary.exists():
+            done = subprocess.run(
+                [self.program("cc"), "-O2", "-Wall", "-o", str(binary), str(HERE / "c" / f"{name}.c"), "-lm"],
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            if done.returncode:
+                raise Missing(f"the C compiler refuses {name}.c: {done.stderr.strip().splitlines()[0]}")
+        return str(binary)
+
+    @cached_property
+    def certificate(self) -> Path:
+        """A folder with cert.pem and key.pem, for localhost and 127.0.0.1: ECDSA on P-256, as most new ones are."""
+        command = [self.program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
+        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        command += ["-keyout", str(self.folder / "key.pem"), "-out", str(self.folder / "cert.pem")]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        return self.folder
+
+    @contextmanager
+    def serving(
+        self, command: Command, pure: bool = False, answers: Callable[[int], bool] | None = None
+    ) -> Iterator[Running]:
+        """Start a server on a core of its own, and wait until `answers(port)`: by default, until it accepts."""
+        port = free_port()
+        log = self.folder / "server.log"
+        with log.open("wb") as output:
+            process = start(command(self, port), self.server_core, pure, stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + READY_TIMEOUT
+            while not (answers or accepts)(port):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+                    raise Failed(f"the server does not start: {said[-1]}")
+                time.sleep(0.02)
+            yield Running(process.pid, port)
+            if process.poll() is not None:
+                said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+                raise Failed(f"the server ended while it was measured: {said[-1]}")
+        finally:
+            process.kill()
+            process.wait()
+
+
+def environment(pure: bool) -> dict[str, str]:
+    """Of a program that runs trews, compiled where it can be or as plain Python."""
+    return os.environ | {"TREWS_PURE": "1"} if pure else dict(os.environ)
+
+
+def start(command: Sequence[str], core: int, pure: bool = False, **files: object) -> subprocess.Popen[str]:
+    """Start a program on one core."""
+    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]  # of the files that come by name
+        command, env=environment(pure), text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}), **files
+    )
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    for _ in range(1000):
+        port = random.choice(PORTS)
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise Failed(f"no port from {PORTS.start} to {PORTS.stop - 1} is free")
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def script(name: str, *args: str, package: str | None = None) -> Command:
+    """The command of `servers/NAME.py ARGS PORT`, which needs a package."""
+
+    def command(lab: Lab, port: int) -> list[str]:
+        if package:
+            lab.package(package)
+        return [lab.python, str(HERE / "servers" / f"{name}.py"), *args, str(port)]
+
+    return command
+
+
+def native(name: str) -> Command:
+    """The command of `c/NAME.c PORT`."""
+    return lambda lab, port: [lab.compiled(name), str(port)]

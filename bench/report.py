@@ -1,0 +1,102 @@
+"""Where and with what it was measured, and the files that a run leaves."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import re
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from bench import picture
+from bench.benchmark import Result
+from bench.programs import Lab
+from bench.targets import verdicts
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine(lab: Lab, rounds: int) -> dict[str, Any]:
+    """All that a reader needs to know of a run, by name."""
+    facts = lab.facts
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "processor": processor(Path("/proc/cpuinfo")),
+        "cores": os.cpu_count(),
+        "pinned": {"server": lab.server_core, "load": lab.load_core},
+        "system": platform.platform(),
+        "python": facts.python,
+        "build": build(lab),
+        "compiled": list(facts.native),
+        "versions": facts.versions | programs(),
+        "rounds": rounds,
+        "seconds": lab.seconds,
+    }
+
+
+def build(lab: Lab) -> str:
+    """Which build of trews is measured."""
+    if not lab.facts.native:
+        return "pure Python"
+    return "compiled, and pure Python beside it" if lab.has_two_builds else "compiled"
+
+
+def processor(info: Path) -> str:
+    """Its name."""
+    try:
+        found = re.search(r"^model name\s*:\s*(.*)$", info.read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.machine()
+
+
+def programs() -> dict[str, str]:
+    """Versions of the programs that are here."""
+    found = {"OpenSSL of this Python": ssl.OPENSSL_VERSION}
+    for name, option in (("wrk", "-v"), ("nginx", "-v"), ("cc", "--version"), ("openssl", "version")):
+        if path := shutil.which(name):
+            done = subprocess.run([path, option], capture_output=True, text=True, timeout=10)
+            found[name] = (done.stdout or done.stderr).splitlines()[0]
+    return found
+
+
+def caption(about: dict[str, Any]) -> str:
+    """The same in a line."""
+    count = about["rounds"]
+    return (
+        f"Python {about['python']}, trews {about['build']}, {about['processor']}, {about['system'].split('-with')[0]}, "
+        f"medians of {count} round{'s' if count > 1 else ''}, {about['date'][:10]}"
+    )
+
+
+def as_json(results: list[Result], about: dict[str, Any]) -> str:
+    """Every sample of every round, and the verdicts."""
+    found = [
+        {
+            "benchmark": result.benchmark.name,
+            "title": result.benchmark.title,
+            "floor": result.benchmark.floor,
+            "rounds": result.rounds,
+            "skipped": result.skipped,
+            "failed": result.failed,
+            "verdicts": [str(verdict) for verdict in verdicts(result)],
+        }
+        for result in results
+    ]
+    return json.dumps({"about": about, "results": found}, indent=1, ensure_ascii=False) + "\n"
+
+
+def save(results: list[Result], about: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write the JSON and a picture of each; the folder they are in is returned."""
+    into = folder / about["date"].replace(":", "").partition("+")[0]
+    into.mkdir(parents=True, exist_ok=True)
+    (into / "results.json").write_text(as_json(results, about), "utf-8")
+    for result in results:
+        if any(result.rounds):
+            (into / f"{result.benchmark.name}.svg").write_text(picture.svg(result, caption(about)), "utf-8")
+    return into

@@ -1,0 +1,98 @@
+"""What trews must reach and is meant to reach, and whether a result does: the ratios that the design sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.benchmark import Result
+from bench.measure import Spread
+from bench.raw import setting
+
+_64 = setting(64)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One line of judgement.
+
+    Args:
+        benchmark, setting, row: what is judged.
+        must: the bound that has to be kept, None if there is none.
+        goal: the one that trews is for.
+        other: the row whose figure is 1; None if the figure itself is judged.
+        figure: what of it.
+        at_least: more is better; otherwise less is.
+        note: said behind it.
+    """
+
+    benchmark: str
+    setting: str
+    row: str
+    must: float | None
+    goal: float | None
+    other: str | None = None
+    figure: str = "cpu"
+    at_least: bool = False
+    note: str = ""
+
+    def value(self, result: Result) -> Spread | None:
+        """What is held against the bounds; None if it was not measured."""
+        if self.other is None:
+            return result.spread(self.setting, self.row, self.figure)
+        return result.ratio(self.setting, self.row, self.other, self.figure)
+
+    def meets(self, value: float, bound: float) -> bool:
+        """Whether a bound is kept."""
+        return value >= bound if self.at_least else value <= bound
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target, and what came out."""
+
+    target: Target
+    value: Spread | None
+
+    @property
+    def misses_must(self) -> bool:
+        """Whether what has to be kept is not, or was not measured."""
+        must = self.target.must
+        return must is not None and (self.value is None or not self.target.meets(self.value.middle, must))
+
+    def __str__(self) -> str:
+        target = self.target
+        other = f" / {target.other}" if target.other else ""
+        figure = "" if target.figure == "cpu" else f", {target.figure}"
+        head = f"{target.benchmark}, {target.setting}: {target.row}{other}{figure}"
+        note = f"  {target.note}" if target.note else ""
+        if self.value is None:
+            return f"{head}: not measured{note}"
+        middle, least, most = (_number(number) for number in self.value)
+        return f"{head} = {middle} ({least}–{most}): {', '.join(self._bounds(self.value.middle))}{note}"
+
+    def _bounds(self, value: float) -> Iterator[str]:
+        sign = "≥" if self.target.at_least else "≤"
+        for word, bound, missed in (("must", self.target.must, "MISSED"), ("goal", self.target.goal, "missed")):
+            if bound is not None:
+                yield f"{word} {sign} {_number(bound)} {'met' if self.target.meets(value, bound) else missed}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+TARGETS = (
+    Target("raw", _64, "trews callbacks", 1.25, 1.15, "C epoll floor"),
+    Target("raw", _64, "trews callbacks", 1.10, 1.0, "uvloop Protocol"),
+    Target("raw", _64, "trews await read()", 1.0, None, "uvloop streams"),
+    Target("raw", _64, "trews await read()", None, 1.5, "C epoll floor"),
+    # Like for like: what comes, against what comes; a whole head, against a whole head.
+    Target("raw", _64, "trews await read()", None, 1.0, "uvloop streams read()"),
+    Target("raw", _64, "trews await read(end)", None, 1.0, "uvloop streams"),
+)
+
+
+def verdicts(result: Result) -> list[Verdict]:
+    """Of the targets that a benchmark has."""
+    return [Verdict(target, target.value(result)) for target in TARGETS if target.benchmark == result.benchmark.name]
