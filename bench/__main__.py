@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from bench import raw, report, table
+from bench import bulk, churn, framing, idle, imports, latency, raw, report, table, tls, udp
 from bench.benchmark import run
 from bench.programs import Lab, Missing
 from bench.targets import Verdict, verdicts
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in (raw.BENCHMARK,)}
+_ALL = (raw, churn, idle, latency, bulk, tls, udp, imports, framing)
+BENCHMARKS = {module.BENCHMARK.name: module.BENCHMARK for module in _ALL}
 JUDGED_ROUNDS = 5  # fewer say little; the design judges by at least so many
 
 

@@ -52,6 +52,7 @@ class Benchmark:
         floor: the name of the row with which all are compared, if any.
         settings: in which it is measured, in the order of the tables.
         least_rounds: fewer are not asked of it.
+        note: a sentence for below the table, known after the rounds.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Benchmark:
     floor: str | None
     settings: Sequence[str]
     least_rounds: int = 1
+    note: Callable[[Lab], str] | None = None
 
 
 @dataclass
@@ -72,6 +74,7 @@ class Result:
     rounds: list[dict[str, Samples]] = field(default_factory=list)  # each by the name of the row
     skipped: dict[str, str] = field(default_factory=dict)  # why, by the name of the row
     failed: list[str] = field(default_factory=list)
+    note: str = ""
 
     def values(self, setting: str, row: str, figure: str) -> list[float]:
         """Of every round that has it."""
@@ -130,4 +133,6 @@ def run(benchmark: Benchmark, lab: Lab, rounds: int, tell: Callable[[str], None]
                 result.failed.append(f"{row.name}, round {number}: {exc}")
         present = [row for row in present if row.name not in result.skipped]
         result.rounds.append(samples)
+    if benchmark.note and result.rows:
+        result.note = benchmark.note(lab)
     return result

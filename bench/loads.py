@@ -22,13 +22,13 @@ class Load(NamedTuple):
     p99: float
 
 
-def finished(lab: Lab, command: list[str], seconds: float) -> str:
+def finished(lab: Lab, command: list[str], seconds: float, is_pure: bool = False) -> str:
     """Run a client to its end; what it printed.
 
     Args:
         seconds: how long it should take; half a minute more is the end.
     """
-    with start(command, lab.load_core, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with start(command, lab.load_core, is_pure, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             output, errors = process.communicate(timeout=seconds + 30)
         except subprocess.TimeoutExpired:
@@ -70,14 +70,22 @@ def _percentile(output: str, percent: int) -> float:
     return float(found[1]) * _UNIT[found[2]]
 
 
-def own(lab: Lab, command: list[str], seconds: float) -> dict[str, float]:
-    """A client of ours, which prints a name and a number on each line."""
-    lines = finished(lab, command, seconds).splitlines()
-    return {name: float(value) for name, value in (line.split() for line in lines)}
+def sample_of(lab: Lab, server: Running, command: list[str], seconds: float) -> Sample:
+    """What a request costs the server, with a client of ours, which prints a name and a number on each line."""
+    lines: list[str] = []
+    used = cpu_of(server.pid, lambda: lines.extend(finished(lab, command, seconds).splitlines()))
+    seen = {name: float(value) for name, value in (line.split() for line in lines)}
+    return seen | {"cpu": used / seen["requests"] * 1e6, "rate": seen["requests"] / seen["seconds"]}
+
+
+def native_sample(lab: Lab, server: Running, client: str, *arguments: float) -> Sample:
+    """The same with `c/CLIENT.c PORT ARGUMENTS`."""
+    command = [lab.compiled(client), str(server.port), *map(str, arguments)]
+    return sample_of(lab, server, command, lab.seconds)
 
 
 def wrk_sample(lab: Lab, server: Running, connections: int, seconds: float, tls: bool = False) -> Sample:
-    """What a request costs the server, and how fast it goes, with wrk as the client."""
+    """The same with wrk."""
     seen: list[Load] = []
     used = cpu_of(server.pid, lambda: seen.append(wrk(lab, server.port, connections, seconds, tls)))
     load = seen[0]

@@ -45,7 +45,7 @@ def setting(connections: int) -> str:
 def sample(lab: Lab, row: Row) -> Samples:
     """All numbers of connections, one after another, on one server."""
     with lab.serving(row.command, row.is_pure) as server:
-        wrk(lab, server.port, 64, min(1, lab.seconds))  # warm-up
+        wrk(lab, server.port, 64, lab.warm_up)
         return {setting(count): wrk_sample(lab, server, count, lab.seconds) for count in CONNECTIONS}
 
 

@@ -81,6 +81,7 @@ def as_json(results: list[Result], about: dict[str, Any]) -> str:
             "benchmark": result.benchmark.name,
             "title": result.benchmark.title,
             "floor": result.benchmark.floor,
+            "note": result.note,
             "rounds": result.rounds,
             "skipped": result.skipped,
             "failed": result.failed,
@@ -93,7 +94,7 @@ def as_json(results: list[Result], about: dict[str, Any]) -> str:
 
 def save(results: list[Result], about: dict[str, Any], folder: Path = RESULTS) -> Path:
     """Write the JSON and a picture of each; the folder they are in is returned."""
-    into = folder / about["date"].replace(":", "").partition("+")[0]
+    into: Path = folder / about["date"].replace(":", "").partition("+")[0]
     into.mkdir(parents=True, exist_ok=True)
     (into / "results.json").write_text(as_json(results, about), "utf-8")
     for result in results:

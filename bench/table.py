@@ -17,6 +17,8 @@ def lines(result: Result) -> Iterator[str]:
         if rows:
             yield ""
             yield from grid([headings(result, setting), *rows])
+    if result.note:
+        yield f"  {result.note}"
     for name, why in result.skipped.items():
         yield f"  SKIPPED {name}: {why}"
     for sentence in result.failed:

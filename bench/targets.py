@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from bench import bulk, idle, imports, latency, raw, tls, udp
 from bench.benchmark import Result
 from bench.measure import Spread
-from bench.raw import setting
 
-_64 = setting(64)
+_64 = raw.setting(64)
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,17 @@ TARGETS = (
     # Like for like: what comes, against what comes; a whole head, against a whole head.
     Target("raw", _64, "trews await read()", None, 1.0, "uvloop streams read()"),
     Target("raw", _64, "trews await read(end)", None, 1.0, "uvloop streams"),
+    Target("idle", idle.SETTING, "trews callbacks", 4096, 2048, figure="bytes"),
+    Target("idle", idle.SETTING, "trews callbacks", 1.10, None, figure="slowdown"),
+    Target("latency", latency.SETTING, "trews callbacks", 1.1, 1.0, "uvloop Protocol", figure="p99"),
+    Target("bulk", bulk.SETTING, "trews callbacks", 0.85, 0.95, bulk.FLOOR.name, "MB/CPU s", at_least=True),
+    Target("bulk", bulk.SETTING, "trews callbacks", 0.85, 0.95, bulk.FLOOR.name, "MB/s", at_least=True),
+    Target("tls", tls.CANNED, "trews callbacks", 1.2, 1.1, "nginx"),
+    Target("tls", tls.CANNED, "trews callbacks", 1.0, None, "uvloop Protocol"),
+    Target("tls", tls.CANNED, "trews callbacks", None, 1.0, "aiofastnet on uvloop"),
+    Target("udp", udp.SETTING, "trews callbacks", 0.7, 0.5, "asyncio"),
+    Target("import", imports.SETTING, "import trews", 15, 8, figure="ms"),
+    Target("import", imports.SETTING, "import trews", 0, None, figure="heavy"),
 )
 
 

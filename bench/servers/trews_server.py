@@ -1,7 +1,8 @@
 """trews, in the style named: callbacks, with a framer, or awaiting."""
 
-import trews
 from options import HEAD_END, options
+
+import trews
 
 told = options("callbacks", "framer", "await", "await-framer")
 

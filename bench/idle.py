@@ -1,0 +1,86 @@
+"""idle: 10,000 connections that say nothing: their memory, and what they cost the 64 that are busy.
+
+Each has asked once and has its answer before it falls silent, so that what a first request leaves behind is counted.
+The memory is what the server's process has in RAM; the kernel's share is the same for all.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from bench import raw
+from bench.benchmark import Benchmark, Column, Row, Samples
+from bench.loads import wrk, wrk_sample
+from bench.measure import resident_bytes
+from bench.programs import Failed, Lab, Missing
+
+COUNT = 10_000
+ACTIVE = 64
+SETTING = f"{COUNT:,} idle"
+SPARE = 500  # files besides those connections
+# A client address has 28,000 ports for one server; four of them leave room for those in TIME_WAIT.
+SOURCES = 4
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def allow_files(needed: int) -> None:
+    """Raise this process's limit of open files, which those it starts inherit.
+
+    Raises:
+        Missing: the system does not allow so many.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            raise Missing(f"{needed:,} open files are needed and {hard:,} allowed; `ulimit -Hn {needed}` as root")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+@contextmanager
+def idle_connections(port: int, count: int) -> Iterator[None]:
+    """So many connections that have asked once."""
+    with ExitStack() as stack:
+        for number in range(count):
+            sock = stack.enter_context(socket.socket())
+            sock.settimeout(10)
+            sock.bind((f"127.0.0.{2 + number % SOURCES}", 0))
+            try:
+                sock.connect(("127.0.0.1", port))
+                sock.sendall(REQUEST)
+                if not sock.recv(4096):
+                    raise Failed(f"the server closed idle connection {number:,}")
+            except OSError as exc:
+                raise Failed(f"the server does not take idle connection {number:,}: {exc}") from exc
+        yield
+
+
+def sample(lab: Lab, row: Row) -> Samples:
+    """64 alone, then among the idle ones, on one server."""
+    allow_files(COUNT + SPARE)
+    with lab.serving(row.command, row.is_pure) as server:
+        wrk(lab, server.port, ACTIVE, lab.warm_up)
+        alone = wrk_sample(lab, server, ACTIVE, lab.seconds)["cpu"]
+        before = resident_bytes(server.pid)
+        with idle_connections(server.port, COUNT):
+            grown = resident_bytes(server.pid) - before
+            among = wrk_sample(lab, server, ACTIVE, lab.seconds)["cpu"]
+    return {SETTING: {"bytes": grown / COUNT, "alone": alone, "among": among, "slowdown": among / alone}}
+
+
+BENCHMARK = Benchmark(
+    name="idle",
+    title="10,000 idle connections, and 64 busy ones among them",
+    rows=[row for row in raw.ROWS if row.name not in ("trews framer", "trews await read(end)")],
+    columns=(
+        Column("bytes", "bytes/connection"),
+        Column("alone", "CPU µs/request of 64 alone", 2),
+        Column("among", "among the idle", 2),
+        Column("slowdown", "ratio", 2),
+    ),
+    sample=sample,
+    floor=None,
+    settings=[SETTING],
+)

@@ -1,0 +1,63 @@
+"""latency: how long an answer takes at half load, in an open loop.
+
+Half load is half of what uvloop's Protocol serves in a second on the CPU when it is saturated, measured once a run;
+the rate is the same for all, so a server that costs more has less air. (A second on the CPU, and not on the wall, of
+which others on this machine take their part.)
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from bench import raw
+from bench.benchmark import Benchmark, Column, Row, Samples
+from bench.loads import native_sample, wrk, wrk_sample
+from bench.programs import Lab
+
+CONNECTIONS = 64
+SETTING = "half load"
+REFERENCE = raw.PROTOCOLS[0]
+
+
+def half_load(lab: Lab) -> float:
+    """Requests a second."""
+    if "half load" not in lab.remembered:
+        with lab.serving(REFERENCE.command) as server:
+            wrk(lab, server.port, CONNECTIONS, lab.warm_up)
+            microseconds = wrk_sample(lab, server, CONNECTIONS, lab.seconds)["cpu"]
+            lab.remembered["half load"] = 1e6 / microseconds / 2
+    return lab.remembered["half load"]
+
+
+def note(lab: Lab) -> str:
+    """The rate."""
+    return f"{half_load(lab):,.0f} requests a second for all: half of what {REFERENCE.name} serves in a CPU second"
+
+
+def sample(lab: Lab, row: Row) -> Samples:
+    """The percentiles, and what was on the CPU meanwhile."""
+    rate = half_load(lab)
+    with lab.serving(row.command, row.is_pure) as server:
+        wrk(lab, server.port, CONNECTIONS, lab.warm_up)
+        with suppress(PermissionError):  # openload.c does the same: who else is on these cores is not the question
+            os.sched_setscheduler(server.pid, os.SCHED_RR, os.sched_param(1))
+        return {SETTING: native_sample(lab, server, "openload", CONNECTIONS, lab.seconds, rate)}
+
+
+BENCHMARK = Benchmark(
+    name="latency",
+    title="percentiles at half load, open loop",
+    rows=(raw.FLOOR, *raw.PROTOCOLS, raw.CALLBACKS, raw.AWAIT),
+    columns=(
+        Column("p99", "p99 µs"),
+        Column("p50", "p50 µs"),
+        Column("p999", "p99.9 µs"),
+        Column("most", "most µs"),
+        Column("cpu", "CPU µs/request", 2),
+    ),
+    sample=sample,
+    floor=raw.FLOOR.name,
+    settings=[SETTING],
+    note=note,
+)

@@ -1,0 +1,103 @@
+"""tls: the same canned answer, full handshakes, and 20 MB in one write, all encrypted.
+
+nginx is the floor: it is C on the same OpenSSL. Everybody speaks what a default context and a default client agree
+upon, TLS 1.3 with AES-256-GCM, with a certificate of ECDSA on P-256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench import raw
+from bench.benchmark import Benchmark, Column, Row, Samples
+from bench.bulk import SIZE
+from bench.loads import sample_of, wrk, wrk_sample
+from bench.measure import Sample
+from bench.programs import HERE, Command, Lab, Running, script
+
+CANNED, HANDSHAKES, BULK = "canned answer, 64 connections", "full handshakes", "20 MB writes"
+
+NGINX = """
+daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr error;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off; default_type text/plain; keepalive_requests 1000000000; tcp_nodelay on;
+    client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+    uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+    server {{
+        listen 127.0.0.1:{port} ssl backlog=1024; ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
+        location / {{ {answer} }}
+    }}
+}}
+"""
+
+
+def nginx(lab: Lab, port: int, is_bulk: bool = False) -> Sequence[str]:
+    """nginx on one process."""
+    folder = lab.certificate
+    answer = 'return 200 "Hello, world!";'
+    if is_bulk:
+        (folder / "bulk").write_bytes(bytes(SIZE))
+        answer = f"root {folder}; try_files /bulk =500;"
+    conf = folder / "nginx.conf"
+    conf.write_text(NGINX.format(folder=folder, port=port, answer=answer))
+    return [lab.program("nginx"), "-c", str(conf), "-p", str(folder), "-e", "stderr"]
+
+
+def bulky_nginx(lab: Lab, port: int) -> Sequence[str]:
+    """The same with a file of 20 MB, of the system's cache."""
+    return nginx(lab, port, is_bulk=True)
+
+
+def over_tls(command: Command) -> Command:
+    """The same server, with a certificate."""
+    return lambda lab, port: [*command(lab, port), "--tls", str(lab.certificate)]
+
+
+def row(name: str, program: str, style: str, package: str | None = None) -> Row:
+    """One of the servers in Python."""
+    return Row(name, over_tls(script(program, style, package=package)), is_trews=program == "trews_server")
+
+
+def bulky(row: Row) -> Command:
+    """The command of a row for the writes of 20 MB."""
+    if row.command is nginx:
+        return bulky_nginx
+    return lambda lab, port: [*row.command(lab, port), "--bulk"]
+
+
+def sample(lab: Lab, row: Row) -> Samples:
+    """All three, on two servers."""
+    with lab.serving(row.command, row.is_pure) as server:
+        wrk(lab, server.port, 64, lab.warm_up, tls=True)
+        canned = wrk_sample(lab, server, 64, lab.seconds, tls=True)
+        client(lab, server, "handshakes", lab.warm_up)
+        handshakes = client(lab, server, "handshakes", lab.seconds)
+    with lab.serving(bulky(row), row.is_pure) as server:
+        client(lab, server, "bulk", lab.warm_up)
+        return {CANNED: canned, HANDSHAKES: handshakes, BULK: client(lab, server, "bulk", lab.seconds)}
+
+
+def client(lab: Lab, server: Running, what: str, seconds: float) -> Sample:
+    """The client in Python: wrk would take up sessions again, and is slow with large answers."""
+    command = [lab.python, str(HERE / "clients" / "tls_client.py"), what, str(server.port), str(seconds)]
+    return sample_of(lab, server, [*command, str(lab.certificate / "cert.pem"), str(SIZE)], seconds)
+
+
+BENCHMARK = Benchmark(
+    name="tls",
+    title="canned answers, full handshakes, 20 MB writes",
+    rows=(
+        Row("nginx", nginx),
+        row("aiofastnet on uvloop", "protocol", "aiofastnet", package="aiofastnet"),
+        row("uvloop Protocol", "protocol", "uvloop", package="uvloop"),
+        row("asyncio Protocol", "protocol", "asyncio"),
+        row("trews callbacks", "trews_server", "callbacks"),
+        row("trews await read()", "trews_server", "await"),
+    ),
+    columns=(Column("cpu", "CPU µs each", 2), *raw.COLUMNS[1:]),
+    sample=sample,
+    floor="nginx",
+    settings=(CANNED, HANDSHAKES, BULK),
+)
