@@ -8,7 +8,7 @@ import subprocess
 from typing import NamedTuple
 
 from bench.measure import Sample, cpu_of
-from bench.programs import Failed, Lab, Running, start
+from bench.programs import Failed, Lab, Running, last_line
 
 _UNIT = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 6e7}
 
@@ -28,15 +28,14 @@ def finished(lab: Lab, command: list[str], seconds: float, is_pure: bool = False
     Args:
         seconds: how long it should take; half a minute more is the end.
     """
-    with start(command, lab.load_core, is_pure, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with lab.start(command, lab.load_core, is_pure, subprocess.PIPE) as process:
         try:
-            output, errors = process.communicate(timeout=seconds + 30)
+            output = process.communicate(timeout=seconds + 30)[0].decode(errors="replace")
         except subprocess.TimeoutExpired:
             process.kill()
             raise Failed(f"the client {command[0]} did not come to an end") from None
     if process.returncode:
-        said = (errors or output).strip().splitlines() or ["it said nothing"]
-        raise Failed(f"the client ended with status {process.returncode}: {said[-1]}")
+        raise Failed(f"the client ended with status {process.returncode}: {last_line(output)}")
     return output
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 HERE = Path(__file__).parent
 EXTRA = 'pip install -e ".[bench]"'
@@ -103,10 +103,9 @@ class Lab:
 
     def _facts(self, pure: bool = False) -> Facts:
         command = [self.python, "-c", _BUILD, *PEERS]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment(pure), timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment(pure), timeout=60)
         if done.returncode:
-            why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise Missing(f"{self.python} cannot import trews ({why}); {EXTRA}")
+            raise Missing(f"{self.python} cannot import trews ({last_line(done.stderr)}); {EXTRA}")
         found = json.loads(done.stdout)
         versions = {name: version for name, version in found["versions"].items() if version}
         return Facts(found["python"], tuple(found["native"]), versions)
@@ -147,6 +146,26 @@ class Lab:
         subprocess.run(command, check=True, capture_output=True, timeout=60)
         return self.folder
 
+    def environment(self, pure: bool) -> dict[str, str]:
+        """Of a program that runs trews, compiled where it can be or as plain Python."""
+        found = dict(os.environ)
+        # The byte code is warm after the first start, wherever the packages lie and whatever the user has set.
+        found.pop("PYTHONDONTWRITEBYTECODE", None)
+        found["PYTHONPYCACHEPREFIX"] = str(self.folder / "bytecode")
+        found.pop("TREWS_PURE", None)
+        return found | {"TREWS_PURE": "1"} if pure else found
+
+    def start(self, command: Sequence[str], core: int, pure: bool, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+        """Start a program on one core; both of its outputs go to one place."""
+        return subprocess.Popen(
+            command,
+            env=self.environment(pure),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        )
+
     @contextmanager
     def serving(
         self, command: Command, pure: bool = False, answers: Callable[[int], bool] | None = None
@@ -155,33 +174,24 @@ class Lab:
         port = free_port()
         log = self.folder / "server.log"
         with log.open("wb") as output:
-            process = start(command(self, port), self.server_core, pure, stdout=output, stderr=output)
+            process = self.start(command(self, port), self.server_core, pure, output)
         try:
             deadline = time.monotonic() + READY_TIMEOUT
             while not (answers or accepts)(port):
                 if process.poll() is not None or time.monotonic() > deadline:
-                    said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-                    raise Failed(f"the server does not start: {said[-1]}")
+                    raise Failed(f"the server does not start: {last_line(log.read_text(errors='replace'))}")
                 time.sleep(0.02)
             yield Running(process.pid, port)
             if process.poll() is not None:
-                said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-                raise Failed(f"the server ended while it was measured: {said[-1]}")
+                raise Failed(f"the server ended while it was measured: {last_line(log.read_text(errors='replace'))}")
         finally:
             process.kill()
             process.wait()
 
 
-def environment(pure: bool) -> dict[str, str]:
-    """Of a program that runs trews, compiled where it can be or as plain Python."""
-    return os.environ | {"TREWS_PURE": "1"} if pure else dict(os.environ)
-
-
-def start(command: Sequence[str], core: int, pure: bool = False, **files: object) -> subprocess.Popen[str]:
-    """Start a program on one core."""
-    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]  # of the files that come by name
-        command, env=environment(pure), text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}), **files
-    )
+def last_line(said: str) -> str:
+    """What a program that failed said at the end: of a traceback, the error."""
+    return (said.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def free_port() -> int:

@@ -55,7 +55,7 @@ __attribute__((unused)) static void record(int64_t ns) {
     times[count++] = ns;
 }
 
-static int ascending(const void *a, const void *b) {
+__attribute__((unused)) static int ascending(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x > y) - (x < y);
 }
@@ -65,8 +65,22 @@ __attribute__((unused)) static void report(int64_t elapsed) {
         errno = ETIMEDOUT;
         fail("no answers");
     }
-    qsort(times, count, sizeof *times, ascending);
+    // Percentiles of each tenth of the run, and of those the median: when somebody else has the core for 20 ms, one
+    // tenth of the run is spoiled and not all of it. `most` is the longest of all.
+    size_t tenths = count < 1000 ? 1 : 10, size = count / tenths;
+    int64_t p50[10], p99[10], p999[10], most = 0;
+    for (size_t i = 0; i < tenths; i++) {
+        int64_t *tenth = times + i * size;
+        qsort(tenth, size, sizeof *tenth, ascending);
+        p50[i] = tenth[size / 2];
+        p99[i] = tenth[size * 99 / 100];
+        p999[i] = tenth[size * 999 / 1000];
+        most = most < tenth[size - 1] ? tenth[size - 1] : most;
+    }
+    qsort(p50, tenths, sizeof *p50, ascending);
+    qsort(p99, tenths, sizeof *p99, ascending);
+    qsort(p999, tenths, sizeof *p999, ascending);
     printf("requests %zu\nseconds %.6f\n", count, (double)elapsed / NS);
-    printf("p50 %.1f\np99 %.1f\np999 %.1f\nmost %.1f\n", times[count / 2] / 1e3, times[count * 99 / 100] / 1e3,
-           times[count * 999 / 1000] / 1e3, times[count - 1] / 1e3);
+    printf("p50 %.1f\np99 %.1f\np999 %.1f\nmost %.1f\n", p50[tenths / 2] / 1e3, p99[tenths / 2] / 1e3,
+           p999[tenths / 2] / 1e3, most / 1e3);
 }
