@@ -9,6 +9,8 @@ from typing import NamedTuple
 from bench.measure import Sample, Spread, spread
 from bench.programs import Command, Failed, Lab, Missing
 
+PURE_SUFFIX = ", pure"  # behind the name of a row of trews that is measured in both builds
+
 
 @dataclass(frozen=True)
 class Row:
@@ -106,7 +108,7 @@ def both_builds(rows: Sequence[Row], lab: Lab) -> Iterator[Row]:
     for row in rows:
         yield row
         if row.is_trews and lab.has_two_builds:
-            yield replace(row, name=f"{row.name}, pure", is_pure=True)
+            yield replace(row, name=row.name + PURE_SUFFIX, is_pure=True)
 
 
 def run(benchmark: Benchmark, lab: Lab, rounds: int, tell: Callable[[str], None]) -> Result:

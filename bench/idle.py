@@ -6,7 +6,6 @@ The memory is what the server's process has in RAM; the kernel's share is the sa
 
 from __future__ import annotations
 
-import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,6 +31,8 @@ def allow_files(needed: int) -> None:
     Raises:
         Missing: the system does not allow so many.
     """
+    import resource  # not on Windows, where the command ends with a sentence before this
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         if hard != resource.RLIM_INFINITY and hard < needed:

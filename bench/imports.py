@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections import Counter
 
-from bench.benchmark import Benchmark, Column, Row, Samples
+from bench.benchmark import PURE_SUFFIX, Benchmark, Column, Row, Samples
 from bench.loads import finished
 from bench.programs import Command, Failed, Lab
 
@@ -47,7 +47,7 @@ def milliseconds(lab: Lab, command: list[str], is_pure: bool = False) -> float:
 
 def brought(lab: Lab, row: Row) -> tuple[list[str], int]:
     """The modules that an import adds to asyncio's, and how many TLS contexts it makes."""
-    module = row.name.split()[1].rstrip(",")
+    module = row.name.removesuffix(PURE_SUFFIX).split()[1]
     lines = finished(lab, [lab.python, "-c", _BROUGHT.format(module)], 1, row.is_pure).splitlines()
     return lines[0].split(), int(lines[1])
 

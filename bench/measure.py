@@ -31,8 +31,9 @@ def spread(values: Sequence[float]) -> Spread:
 def cpu_seconds(pid: int, proc: Path = PROC) -> float:
     """Time that a process and its descendants have been on a CPU, in seconds.
 
-    Of the scheduler's own account in nanoseconds (`schedstat`), not the ticks of 10 ms in `stat`. Threads and
-    children that have ended are not in it.
+    Of the scheduler's own account in nanoseconds (`schedstat`), not the ticks of 10 ms in `stat`. What runs at this
+    moment is counted up to the last tick (4 ms); what waits, exactly. Threads and children that have ended are not in
+    it.
     """
     total = 0
     tasks = proc / str(pid) / "task"

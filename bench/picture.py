@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from html import escape
 from typing import NamedTuple
 
-from bench.benchmark import Result
+from bench.benchmark import PURE_SUFFIX, Result
 
 WIDTH = 960
 LEFT, RIGHT = 250, 130  # for the names, and for the numbers
@@ -25,6 +25,7 @@ class Bar(NamedTuple):
     name: str
     value: float  # the length
     label: str
+    fill: str
 
 
 def bars(result: Result, setting: str) -> list[Bar]:
@@ -32,12 +33,13 @@ def bars(result: Result, setting: str) -> list[Bar]:
     column, floor = result.benchmark.columns[0], result.benchmark.floor
     found = []
     for name in result.rows:
+        fill = colour(result, name)
         figure = result.spread(setting, name, column.figure)
         ratio = result.ratio(setting, name, floor, column.figure) if floor else None
         if figure and ratio:
-            found.append(Bar(name, ratio.middle, f"{ratio.middle:.2f} ×   {figure.middle:,.{column.decimals}f}"))
+            found.append(Bar(name, ratio.middle, f"{ratio.middle:.2f} ×   {figure.middle:,.{column.decimals}f}", fill))
         elif figure:
-            found.append(Bar(name, figure.middle, f"{figure.middle:,.{column.decimals}f}"))
+            found.append(Bar(name, figure.middle, f"{figure.middle:,.{column.decimals}f}", fill))
     return found
 
 
@@ -60,12 +62,12 @@ def svg(result: Result, caption: str) -> str:
     ]
     top = HEAD
     for setting, found in panels:
-        parts += panel(setting, found, top, benchmark.floor)
+        parts += panel(setting, found, top)
         top += PANEL_HEAD + STEP * len(found) + PANEL_END
     return "\n".join([*parts, "</svg>", ""])
 
 
-def panel(title: str, found: list[Bar], top: int, floor: str | None) -> Iterator[str]:
+def panel(title: str, found: list[Bar], top: int) -> Iterator[str]:
     """The bars of one setting."""
     yield text(24, top + 20, title, size=15, weight="bold")
     longest = max(bar.value for bar in found) or 1
@@ -73,15 +75,17 @@ def panel(title: str, found: list[Bar], top: int, floor: str | None) -> Iterator
         y = top + PANEL_HEAD + STEP * number
         length = max(1.0, (WIDTH - LEFT - RIGHT) * bar.value / longest)
         yield text(LEFT - 10, y + 16, bar.name, anchor="end")
-        yield f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" rx="2" fill="{colour(bar.name, floor)}"/>'
+        yield f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" rx="2" fill="{bar.fill}"/>'
         yield text(LEFT + length + 8, y + 16, bar.label, size=13, fill="#333")
 
 
-def colour(name: str, floor: str | None) -> str:
-    """trews stands out, its plain build less; the floor stands back."""
-    if "trews" in name:
-        return PURE if name.endswith(", pure") else TREWS
-    return FLOOR if name == floor else PEER
+def colour(result: Result, name: str) -> str:
+    """trews stands out, its plain build beside a compiled one less; the floor stands back."""
+    if name in (row.name for row in result.benchmark.rows if row.is_trews):
+        return TREWS
+    if name.endswith(PURE_SUFFIX):
+        return PURE
+    return FLOOR if name == result.benchmark.floor else PEER
 
 
 def text(

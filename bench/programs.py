@@ -23,15 +23,15 @@ PORTS = range(20_000, 32_000)
 
 # What the build is, told by the interpreter that is measured: where each compiled module of trews lies.
 _BUILD = """
-import json, sys, trews
+import json, ssl, sys, trews
 from importlib.metadata import version, PackageNotFoundError
 def of(name):
     try: return version(name)
     except PackageNotFoundError: return None
 native = sorted(n for n, m in sys.modules.items() if n.startswith("trews") and (getattr(m, "__file__", "") or "")
                 .endswith((".so", ".pyd")))
-json.dump({"native": native, "python": sys.version.split()[0], "versions": {n: of(n) for n in sys.argv[1:]}},
-          sys.stdout)
+json.dump({"native": native, "python": sys.version.split()[0], "openssl": ssl.OPENSSL_VERSION,
+           "versions": {n: of(n) for n in sys.argv[1:]}}, sys.stdout)
 """
 PEERS = ("trews", "uvloop", "gevent", "twisted", "aiofastnet")
 
@@ -56,6 +56,7 @@ class Facts(NamedTuple):
     """What the interpreter under test says of itself."""
 
     python: str
+    openssl: str
     native: tuple[str, ...]  # modules of trews that are compiled
     versions: dict[str, str]  # of the packages that are installed
 
@@ -108,7 +109,7 @@ class Lab:
             raise Missing(f"{self.python} cannot import trews ({last_line(done.stderr)}); {EXTRA}")
         found = json.loads(done.stdout)
         versions = {name: version for name, version in found["versions"].items() if version}
-        return Facts(found["python"], tuple(found["native"]), versions)
+        return Facts(found["python"], found["openssl"], tuple(found["native"]), versions)
 
     def package(self, name: str) -> None:
         """Raise Missing if the interpreter under test does not have it."""
@@ -127,24 +128,14 @@ class Lab:
         binary = self.folder / name
         if not binary.exists():
             done = subprocess.run(
-                [self.program("cc"), "-O2", "-Wall", "-o", str(binary), str(HERE / "c" / f"{name}.c"), "-lm"],
+                [self.program("cc"), "-O2", "-Wall", "-o", str(binary), str(HERE / "c" / f"{name}.c")],
                 capture_output=True,
                 text=True,
                 timeout=120,
             )
             if done.returncode:
-                raise Missing(f"the C compiler refuses {name}.c: {done.stderr.strip().splitlines()[0]}")
+                raise Missing(f"the C compiler refuses {name}.c: {(done.stderr.strip() or '?').splitlines()[0]}")
         return str(binary)
-
-    @cached_property
-    def certificate(self) -> Path:
-        """A folder with cert.pem and key.pem, for localhost and 127.0.0.1: ECDSA on P-256, as most new ones are."""
-        command = [self.program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt"]
-        command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
-        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        command += ["-keyout", str(self.folder / "key.pem"), "-out", str(self.folder / "cert.pem")]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-        return self.folder
 
     def environment(self, pure: bool) -> dict[str, str]:
         """Of a program that runs trews, compiled where it can be or as plain Python."""

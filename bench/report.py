@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ def machine(lab: Lab, rounds: int) -> dict[str, Any]:
         "python": facts.python,
         "build": build(lab),
         "compiled": list(facts.native),
-        "versions": facts.versions | programs(),
+        "versions": facts.versions | {"its OpenSSL": facts.openssl} | programs(),
         "rounds": rounds,
         "seconds": lab.seconds,
     }
@@ -57,7 +56,7 @@ def processor(info: Path) -> str:
 
 def programs() -> dict[str, str]:
     """Versions of the programs that are here."""
-    found = {"OpenSSL of this Python": ssl.OPENSSL_VERSION}
+    found = {}
     for name, option in (("wrk", "-v"), ("nginx", "-v"), ("cc", "--version"), ("openssl", "version")):
         if path := shutil.which(name):
             done = subprocess.run([path, option], capture_output=True, text=True, timeout=10)

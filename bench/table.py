@@ -19,8 +19,9 @@ def lines(result: Result) -> Iterator[str]:
             yield from grid([headings(result, setting), *rows])
     if result.note:
         yield f"  {result.note}"
-    for name, why in result.skipped.items():
-        yield f"  SKIPPED {name}: {why}"
+    for why in dict.fromkeys(result.skipped.values()):
+        names = ", ".join(name for name, reason in result.skipped.items() if reason == why)
+        yield f"  SKIPPED {names}: {why}"
     for sentence in result.failed:
         yield f"  FAILED {sentence}"
 

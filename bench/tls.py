@@ -6,14 +6,16 @@ upon, TLS 1.3 with AES-256-GCM, with a certificate of ECDSA on P-256.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from bench import raw
 from bench.benchmark import Benchmark, Column, Row, Samples
 from bench.bulk import SIZE
 from bench.loads import sample_of, wrk, wrk_sample
 from bench.measure import Sample
-from bench.programs import HERE, Command, Lab, Running, script
+from bench.programs import HERE, Command, Lab, Missing, Running, last_line, script
 
 CANNED, HANDSHAKES, BULK = "canned answer, 64 connections", "full handshakes", "20 MB writes"
 
@@ -33,12 +35,26 @@ http {{
 """
 
 
+def certificate(lab: Lab) -> Path:
+    """A folder with cert.pem and key.pem, for localhost: ECDSA on P-256, as most new ones are."""
+    if not (lab.folder / "cert.pem").exists():
+        command = [lab.program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
+        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        command += ["-keyout", str(lab.folder / "key.pem"), "-out", str(lab.folder / "cert.pem")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise Missing(f"openssl makes no certificate: {last_line(done.stderr)}")
+    return lab.folder
+
+
 def nginx(lab: Lab, port: int, is_bulk: bool = False) -> Sequence[str]:
     """nginx on one process."""
-    folder = lab.certificate
+    folder = certificate(lab)
     answer = 'return 200 "Hello, world!";'
     if is_bulk:
-        (folder / "bulk").write_bytes(bytes(SIZE))
+        if not (folder / "bulk").exists():
+            (folder / "bulk").write_bytes(bytes(SIZE))
         answer = f"root {folder}; try_files /bulk =500;"
     conf = folder / "nginx.conf"
     conf.write_text(NGINX.format(folder=folder, port=port, answer=answer))
@@ -52,7 +68,7 @@ def bulky_nginx(lab: Lab, port: int) -> Sequence[str]:
 
 def over_tls(command: Command) -> Command:
     """The same server, with a certificate."""
-    return lambda lab, port: [*command(lab, port), "--tls", str(lab.certificate)]
+    return lambda lab, port: [*command(lab, port), "--tls", str(certificate(lab))]
 
 
 def row(name: str, program: str, style: str, package: str | None = None) -> Row:
@@ -82,7 +98,7 @@ def sample(lab: Lab, row: Row) -> Samples:
 def client(lab: Lab, server: Running, what: str, seconds: float) -> Sample:
     """The client in Python: wrk would take up sessions again, and is slow with large answers."""
     command = [lab.python, str(HERE / "clients" / "tls_client.py"), what, str(server.port), str(seconds)]
-    return sample_of(lab, server, [*command, str(lab.certificate / "cert.pem"), str(SIZE)], seconds)
+    return sample_of(lab, server, [*command, str(certificate(lab) / "cert.pem"), str(SIZE)], seconds)
 
 
 BENCHMARK = Benchmark(

@@ -37,7 +37,8 @@ def check_page(page: Path) -> Iterator[str]:
 
 
 def check(root: Path) -> list[str]:
-    pages = sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md"), *(root / "src").rglob("*.md")])
+    below = (page for folder in ("docs", "src", "bench") for page in (root / folder).rglob("*.md"))
+    pages = sorted([*root.glob("*.md"), *below])
     return [problem for page in pages for problem in check_page(page)]
 
 

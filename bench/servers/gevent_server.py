@@ -1,5 +1,7 @@
 """gevent's StreamServer."""
 
+from socket import IPPROTO_TCP, TCP_NODELAY
+
 from gevent.server import StreamServer
 from options import options
 
@@ -7,6 +9,7 @@ told = options()
 
 
 def handle(socket, address):
+    socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, True)
     try:
         while socket.recv(65536):
             socket.sendall(told.answer)
