@@ -22,6 +22,7 @@ SETTING = f"{COUNT:,} idle"
 SPARE = 500  # files besides those connections
 # A client address has 28,000 ports for one server; four of them leave room for those in TIME_WAIT.
 SOURCES = 4
+BATCH = 500  # opened, then asked, then heard: one by one, the two processes would wait for each other 20,000 times
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -44,17 +45,19 @@ def allow_files(needed: int) -> None:
 def idle_connections(port: int, count: int) -> Iterator[None]:
     """So many connections that have asked once."""
     with ExitStack() as stack:
-        for number in range(count):
-            sock = stack.enter_context(socket.socket())
-            sock.settimeout(10)
-            sock.bind((f"127.0.0.{2 + number % SOURCES}", 0))
+        for begin in range(0, count, BATCH):
+            batch = [stack.enter_context(socket.socket()) for _ in range(begin, min(begin + BATCH, count))]
             try:
-                sock.connect(("127.0.0.1", port))
-                sock.sendall(REQUEST)
-                if not sock.recv(4096):
-                    raise Failed(f"the server closed idle connection {number:,}")
+                for number, sock in enumerate(batch):
+                    sock.settimeout(10)
+                    sock.bind((f"127.0.0.{2 + number % SOURCES}", 0))
+                    sock.connect(("127.0.0.1", port))
+                for sock in batch:
+                    sock.sendall(REQUEST)
+                if not all(sock.recv(4096) for sock in batch):
+                    raise Failed(f"the server closes idle connections, from {begin:,} on")
             except OSError as exc:
-                raise Failed(f"the server does not take idle connection {number:,}: {exc}") from exc
+                raise Failed(f"the server does not take idle connections, from {begin:,} on: {exc}") from exc
         yield
 
 
