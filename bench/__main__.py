@@ -92,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lab = Lab(told.python, told.seconds, Path(folder))
         try:
             about = report.machine(lab, told.rounds)
-        except Missing as exc:
+            into = report.folder_for(about, told.results)
+        except (Missing, OSError) as exc:
             refuse(str(exc))
         print(report.caption(about), end="\n\n", flush=True)
         results = []
@@ -108,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"(Fewer than {JUDGED_ROUNDS} rounds: a hint, no judgement.)")
     if judged and not lab.facts.native:
         print("(The targets are meant for the compiled build; this is the pure one.)")
-    print(f"Written to {report.save(results, about, told.results)}")
+    report.save(results, about, into)
+    print(f"Written to {into}")
     return 1 if told.check and any(verdict.misses_must for verdict in judged) else 0
 
 

@@ -131,10 +131,13 @@ def run(benchmark: Benchmark, lab: Lab, rounds: int, tell: Callable[[str], None]
                 samples[row.name] = benchmark.sample(lab, row)
             except Missing as exc:
                 result.skipped[row.name] = str(exc)
-            except Failed as exc:
+            except (Failed, OSError) as exc:  # OSError: a server that ends while it is looked at
                 result.failed.append(f"{row.name}, round {number}: {exc}")
         present = [row for row in present if row.name not in result.skipped]
         result.rounds.append(samples)
     if benchmark.note and result.rows:
-        result.note = benchmark.note(lab)
+        try:
+            result.note = benchmark.note(lab)
+        except Failed as exc:
+            result.failed.append(f"the note below the table: {exc}")
     return result

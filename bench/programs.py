@@ -104,8 +104,10 @@ class Lab:
 
     def _facts(self, pure: bool = False) -> Facts:
         command = [self.python, "-c", _BUILD, *PEERS]
-        done = subprocess.run(command, capture_output=True, text=True, env=self.environment(pure), timeout=60)
-        if done.returncode:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", env=self.environment(pure), timeout=60
+        )
+        if done.returncode or not done.stdout.startswith("{"):
             raise Missing(f"{self.python} cannot import trews ({last_line(done.stderr)}); {EXTRA}")
         found = json.loads(done.stdout)
         versions = {name: version for name, version in found["versions"].items() if version}

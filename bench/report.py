@@ -91,12 +91,16 @@ def as_json(results: list[Result], about: dict[str, Any]) -> str:
     return json.dumps({"about": about, "results": found}, indent=1, ensure_ascii=False) + "\n"
 
 
-def save(results: list[Result], about: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write the JSON and a picture of each; the folder they are in is returned."""
-    into: Path = folder / about["date"].replace(":", "").partition("+")[0]
+def folder_for(about: dict[str, Any], results: Path) -> Path:
+    """Make the folder of a run."""
+    into: Path = results / about["date"].replace(":", "").partition("+")[0]
     into.mkdir(parents=True, exist_ok=True)
+    return into
+
+
+def save(results: list[Result], about: dict[str, Any], into: Path) -> None:
+    """Write the JSON and a picture of each."""
     (into / "results.json").write_text(as_json(results, about), "utf-8")
     for result in results:
         if any(result.rounds):
             (into / f"{result.benchmark.name}.svg").write_text(picture.svg(result, caption(about)), "utf-8")
-    return into

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -164,6 +165,36 @@ def test_an_interpreter_without_trews_is_missing_it(tmp_path):
         _ = Lab(str(python), 1, tmp_path).facts
 
 
+@linux
+def test_a_compiled_build_is_recognised_and_put_beside_the_pure_one(tmp_path, monkeypatch):
+    (tmp_path / "trews.py").write_text(
+        "import os, sys, types\n"
+        "sys.modules['trews.hot'] = module = types.ModuleType('trews.hot')\n"
+        "module.__file__ = '/x/hot.py' if os.environ.get('TREWS_PURE') else '/x/hot.cpython-313.so'\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("TREWS_PURE", "1")  # the rows decide, not the user's shell
+    lab = Lab(sys.executable, 1, tmp_path)
+    assert lab.facts.native == ("trews.hot",)
+    assert lab.has_two_builds
+    assert report.build(lab) == "compiled, and pure Python beside it"
+
+
+@linux
+def test_what_is_no_python_is_refused(capsys, tmp_path):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["--python", "true", "--results", str(tmp_path)])
+    assert re.fullmatch(r"bench: \S*true cannot import trews .*\n", capsys.readouterr().err)
+
+
+@linux
+def test_a_place_for_results_that_cannot_be_is_refused_before_the_work(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["raw", "--results", str(tmp_path / "file")])
+    assert "Not a directory" in capsys.readouterr().err
+
+
 def test_a_free_port_is_not_one_that_the_system_gives_to_clients():
     assert 20_000 <= free_port() < 32_000
 
@@ -187,8 +218,9 @@ Transfer/sec:      9.17MB
 """
 
 
-def test_what_wrk_says_is_read():
-    assert loads.parse_wrk(WRK) == loads.Load(188_703, 188_549.83, 296.0, 1_200_000.0)
+@pytest.mark.parametrize("more", ["", "  Socket errors: connect 0, read 0, write 0, timeout 3\n"])
+def test_what_wrk_says_is_read(more):
+    assert loads.parse_wrk(WRK + more) == loads.Load(188_703, 188_549.83, 296.0, 1_200_000.0)
 
 
 @pytest.mark.parametrize(
