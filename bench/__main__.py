@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from bench import bulk, churn, framing, idle, imports, latency, raw, report, table, tls, udp
 from bench.benchmark import run
-from bench.programs import Lab, Missing
+from bench.programs import Lab, Missing, may_run_in_real_time
 from bench.targets import Verdict, verdicts
 
 _ALL = (raw, churn, idle, latency, bulk, tls, udp, imports, framing)
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seconds", type=positive, default=1.0, help="that each load runs, default 1 (wrk: whole ones)")
     found.add_argument("--python", type=interpreter, default=sys.executable, help="whose packages are compared")
     found.add_argument("--results", type=Path, default=report.RESULTS, help="where the files go")
+    found.add_argument("--real-time", action=argparse.BooleanOptionalAction, help="by default where the system lets us")
     found.add_argument("--check", action="store_true", help="exit with status 1 if a must is missed")
     return found
 
@@ -89,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refuse("the benchmarks need Linux: no other system accounts time on the CPU in /proc/PID/task/*/schedstat")
     names = list(dict.fromkeys(told.names)) or list(BENCHMARKS)
     with tempfile.TemporaryDirectory(prefix="trews-bench-") as folder:
-        lab = Lab(told.python, told.seconds, Path(folder))
+        lab = Lab(told.python, told.seconds, Path(folder), told.real_time)
+        if told.real_time and not may_run_in_real_time():
+            refuse("the system allows no real-time priority; root has it, and --no-real-time goes without")
         try:
             about = report.machine(lab, told.rounds)
             into = report.folder_for(about, told.results)

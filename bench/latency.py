@@ -7,9 +7,6 @@ which others on this machine take their part.)
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
-
 from bench import raw
 from bench.benchmark import Benchmark, Column, Row, Samples
 from bench.loads import native_sample, wrk, wrk_sample
@@ -40,8 +37,6 @@ def sample(lab: Lab, row: Row) -> Samples:
     rate = half_load(lab)
     with lab.serving(row.command, row.is_pure) as server:
         wrk(lab, server.port, CONNECTIONS, lab.warm_up)
-        with suppress(PermissionError):  # openload.c does the same: who else is on these cores is not the question
-            os.sched_setscheduler(server.pid, os.SCHED_RR, os.sched_param(1))
         return {SETTING: native_sample(lab, server, "openload", CONNECTIONS, lab.seconds, rate)}
 
 

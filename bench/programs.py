@@ -79,9 +79,10 @@ class Lab:
         python: the interpreter whose packages are compared.
         seconds: how long each load runs.
         folder: for compiled programs, certificates and logs; it is there and empty.
+        real_time: servers and loads go before all other programs on their cores; None: if the system lets them.
     """
 
-    def __init__(self, python: str, seconds: float, folder: Path) -> None:
+    def __init__(self, python: str, seconds: float, folder: Path, real_time: bool | None = False) -> None:
         self.python = python
         self.seconds = seconds
         # Python specialises its code in the first thousands of calls; a second is enough, and more than enough.
@@ -91,6 +92,8 @@ class Lab:
         cores = sorted(os.sched_getaffinity(0))
         # A server and its load do not disturb each other where there are two cores.
         self.server_core, self.load_core = cores[0], cores[1 if len(cores) > 1 else 0]
+        # Not on the only core: nothing would be left for those who wait for the end.
+        self.real_time = len(cores) > 1 and may_run_in_real_time() if real_time is None else real_time
 
     @cached_property
     def facts(self) -> Facts:
@@ -156,8 +159,14 @@ class Lab:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=lambda: self._place(core),
         )
+
+    def _place(self, core: int) -> None:
+        """Put this process on a core, and nobody else before it."""
+        os.sched_setaffinity(0, {core})
+        if self.real_time:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
     @contextmanager
     def serving(
@@ -180,6 +189,16 @@ class Lab:
         finally:
             process.kill()
             process.wait()
+
+
+def may_run_in_real_time() -> bool:
+    """Whether the system lets programs of this user go before all others, as it lets root's."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+    except PermissionError:
+        return False
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    return True
 
 
 def last_line(said: str) -> str:

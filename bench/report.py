@@ -28,6 +28,7 @@ def machine(lab: Lab, rounds: int) -> dict[str, Any]:
         "processor": processor(Path("/proc/cpuinfo")),
         "cores": os.cpu_count(),
         "pinned": {"server": lab.server_core, "load": lab.load_core},
+        "real_time": lab.real_time,
         "system": platform.platform(),
         "python": facts.python,
         "build": build(lab),
@@ -69,7 +70,8 @@ def caption(about: dict[str, Any]) -> str:
     count = about["rounds"]
     return (
         f"Python {about['python']}, trews {about['build']}, {about['processor']}, {about['system'].split('-with')[0]}, "
-        f"medians of {count} round{'s' if count > 1 else ''}, {about['date'][:10]}"
+        f"{'real-time' if about['real_time'] else 'normal'} priority, "
+        f"{count} round{'s' if count > 1 else ''}, {about['date'][:10]}"
     )
 
 

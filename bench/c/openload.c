@@ -5,7 +5,6 @@
 // request waits here while all connections are busy, and that counts, too.
 #include "client.h"
 
-#include <sched.h>
 #include <sys/prctl.h>
 
 int main(int argc, char **argv) {
@@ -21,9 +20,6 @@ int main(int argc, char **argv) {
         idle[i] = i;
         epoll_ctl(poll, EPOLL_CTL_ADD, fds[i], &event);
     }
-    // In real time where it may: a client that waits for its core measures its own queue.
-    struct sched_param priority = {.sched_priority = 1};
-    sched_setscheduler(0, SCHED_RR, &priority);
     prctl(PR_SET_TIMERSLACK, 1);  // nanoseconds; 50,000 by default
     static char buffer[65536];
     struct epoll_event events[256];
