@@ -18,7 +18,7 @@ import pytest
 from bench import __main__ as command
 from bench import loads, raw, report
 from bench.benchmark import Benchmark, Column, Row, run
-from bench.programs import Facts, Failed, Lab, Missing, free_port, native, script
+from bench.programs import Facts, Failed, Lab, Missing, free_port, may_run_in_real_time, native, script
 from tests.conftest import absent
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +27,11 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the ben
 
 def starts(lab, port):
     return ["true"]
+
+
+def accepting(lab, port):
+    serve = "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); [*iter(s.accept, 0)]"
+    return [sys.executable, "-c", serve, str(port)]
 
 
 def one(lab, row):
@@ -142,11 +147,6 @@ def test_a_server_that_does_not_start_says_why(lab):
 
 @linux
 def test_a_server_is_stopped_whatever_happens(lab):
-    serve = "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); [*iter(s.accept, 0)]"
-
-    def accepting(lab, port):
-        return [sys.executable, "-c", serve, str(port)]
-
     with pytest.raises(KeyError), lab.serving(accepting) as server:
         assert os.sched_getaffinity(server.pid) == {lab.server_core}
         raise KeyError
@@ -185,6 +185,27 @@ def test_what_is_no_python_is_refused(capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
         command.main(["--python", "true", "--results", str(tmp_path)])
     assert re.fullmatch(r"bench: \S*true cannot import trews .*\n", capsys.readouterr().err)
+
+
+@linux
+def test_real_time_that_the_system_does_not_allow_is_refused_when_it_is_asked_for(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "may_run_in_real_time", lambda: False)
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["raw", "--real-time", "--results", str(tmp_path)])
+    assert capsys.readouterr().err == (
+        "bench: the system allows no real-time priority; root has it, and --no-real-time goes without\n"
+    )
+
+
+@linux
+@pytest.mark.parametrize("real_time", [False, True])
+def test_servers_have_the_priority_that_is_asked_for(real_time, tmp_path):
+    if real_time and not may_run_in_real_time():
+        pytest.skip("the system allows no real-time priority")  # on CI, too: it is not for everyone
+    lab = Lab(sys.executable, 1, tmp_path, real_time)
+    with lab.serving(accepting) as server:
+        assert os.sched_getscheduler(server.pid) == (os.SCHED_RR if real_time else os.SCHED_OTHER)
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @linux
