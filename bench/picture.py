@@ -54,6 +54,7 @@ def svg(result: Result, caption: str) -> str:
     height = HEAD + sum(PANEL_HEAD + STEP * len(found) + PANEL_END for _, found in panels)
     unit = benchmark.columns[0].heading
     what = f"{unit}, and times {benchmark.floor}" if benchmark.floor else unit
+    what += f" · {len(result.rounds)} rounds" if len(result.rounds) > 1 else ""
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif">',
         f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',

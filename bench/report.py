@@ -67,11 +67,9 @@ def programs() -> dict[str, str]:
 
 def caption(about: dict[str, Any]) -> str:
     """The same in a line."""
-    count = about["rounds"]
     return (
         f"Python {about['python']}, trews {about['build']}, {about['processor']}, {about['system'].split('-with')[0]}, "
-        f"{'real-time' if about['real_time'] else 'normal'} priority, "
-        f"{count} round{'s' if count > 1 else ''}, {about['date'][:10]}"
+        f"{'real-time' if about['real_time'] else 'normal'} priority, {about['date'][:10]}"
     )
 
 

@@ -11,7 +11,8 @@ from bench.measure import Spread
 def lines(result: Result) -> Iterator[str]:
     """A table for each setting, then what is not in them and why."""
     benchmark = result.benchmark
-    yield f"{benchmark.name}: {benchmark.title}"
+    count = len(result.rounds)
+    yield f"{benchmark.name}: {benchmark.title}; {count} round{'s' if count > 1 else ''}"
     for setting in benchmark.settings:
         rows = [row for name in result.rows if (row := cells(result, setting, name))]
         if rows:

@@ -120,7 +120,7 @@ def test_a_round_that_failed_for_one_of_them_is_in_no_ratio():
 
 def test_the_table():
     assert list(table.lines(SLOW_SECOND)) == [
-        "raw: a test",
+        "raw: a test; 3 rounds",
         "",
         "  64     CPU µs (least–most)  × floor  a second",
         "  -----  -------------------  -------  --------",
