@@ -304,6 +304,7 @@ def test_a_missed_must_is_a_status_for_those_who_ask(check, status, monkeypatch,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 @linux
 def test_a_short_run_of_two_servers(monkeypatch, capsys, tmp_path):
     for program in ("wrk", "cc"):
@@ -325,6 +326,7 @@ def test_a_short_run_of_two_servers(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 @linux
 @pytest.mark.parametrize("name", [name for name in command.BENCHMARKS if name != "raw"])  # raw is the test above
 def test_every_benchmark_measures_trews(name, tmp_path):
