@@ -150,6 +150,17 @@ def test_the_tick_is_that_of_the_last_event():
     assert turns.dispatcher.tick == 107.0
 
 
+def test_the_tick_of_the_rest_of_a_batch_is_that_of_its_turn():
+    turns = Turns([(1, READ), (2, READ)])
+    seen = []
+    turns.act(lambda: setattr(turns, "now", turns.now + 1))
+    turns.watchers[2].act = lambda: seen.append(turns.dispatcher.tick)
+    turns.select()
+    turns.now = 200.0  # ready callbacks took so long
+    turns.select()
+    assert seen == [200.0]
+
+
 # -- the same with a loop
 
 

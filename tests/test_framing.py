@@ -1,6 +1,7 @@
 """Every framer: its wire cases whole, byte by byte, randomly split and with trailing data.
 
-Half of it is tables, a line a case: every framer has its own, and that makes the file long.
+Half of it is tables, a line a case: every framer has its own, and that makes the file long. The decoders by
+themselves are in test_decoders.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trews.decoders import RAW_MAX
 from trews.errors import FramingError, IncompleteMessage, MessageTooLong
 from trews.framing import (
     Delimiter,
@@ -269,20 +269,6 @@ def test_too_long_as_soon_as_certain(framer: Any, limit: int, wire: bytes) -> No
         assert cut(framer, [wire[:-1]], limit, end=False) == []
 
 
-@pytest.mark.parametrize("delimiter", [b"a", b"ab", b"aa", b"aab", b"aba", b"abb"])
-def test_delimiter_is_too_long_exactly_when_no_continuation_can_help(delimiter: bytes) -> None:
-    for limit, size in itertools.product(range(4), range(1, 7)):
-        for letters in itertools.product((b"a", b"b"), repeat=size):
-            data = b"".join(letters)
-            if 0 <= data.find(delimiter) <= limit:
-                continue
-            hope = any(
-                0 <= (data + rest).find(delimiter) <= limit for rest in (delimiter[i:] for i in range(len(delimiter)))
-            )
-            expected = [] if hope else [MessageTooLong]
-            assert cut(Delimiter(delimiter), [data], limit, end=False) == expected, (data, limit)
-
-
 @pytest.mark.parametrize("count", [0, 4])
 def test_exactly_too_long_before_any_byte(count: int) -> None:
     for framer in (count, Exactly(count)):
@@ -291,13 +277,6 @@ def test_exactly_too_long_before_any_byte(count: int) -> None:
                 Inbox().take(framer, 3)
         else:
             assert Inbox().take(framer, 3) == b""
-
-
-def test_raw_is_what_arrived_in_pieces_without_a_limit() -> None:
-    for framer in (None, Raw()):
-        assert cut(framer, [b"abc", b"d"], limit=1) == [b"abc", b"d"]
-        big = bytes(RAW_MAX + 1)
-        assert cut(framer, [big], limit=1) == [big[1:], b"\0"]
 
 
 JSON = st.recursive(
@@ -531,26 +510,6 @@ def test_repr_shows_how_to_make_it() -> None:
     assert repr(Packed(struct.Struct("!H"))) == "Packed(Struct('!H'))"
     assert repr(Prefixed("B")) == "Prefixed(format='B', includes_prefix=False)"
     assert repr(Netstring()) == "Netstring()"
-
-
-def message_of(framer: Any, wire: bytes, limit: int = LIMIT) -> str:
-    inbox = Inbox()
-    inbox.feed(wire)
-    with pytest.raises((FramingError, MessageTooLong)) as caught:
-        inbox.finish(framer, limit)
-    return str(caught.value)
-
-
-def test_errors_say_what_came_and_what_was_expected() -> None:
-    assert message_of(Netstring(), b"3:abcX") == "expected b',' after 3 bytes, got b'X': b'3:abcX'"
-    assert message_of(Netstring(), b"GET /") == "expected a digit in a netstring, got b'GET /'"
-    assert "expected a line of utf-8, got b'\\xff'" in message_of(Line(encoding="utf-8"), b"\xff\n")
-    assert "expected a line of JSON, got b''" in message_of(JSONLines(), b"\n")
-
-
-@pytest.mark.parametrize("framer", [Netstring(), JSONLines(), Line(encoding="ascii"), b"\n"])
-def test_errors_are_bounded(framer: Any) -> None:
-    assert len(message_of(framer, b"\xff" * 50000 + b"\n", limit=60000 if framer != b"\n" else 10)) < 500
 
 
 def test_json_lines_reads_what_json_writes() -> None:
