@@ -1,101 +1,19 @@
 """Our stream transport under asyncio's own protocols: streams, buffered ones, TLS, sendfile, subprocesses.
 
-What `Connection` does on it is in the conformance suite. Here it is what an unmodified asyncio library sees.
+What `Connection` does on it is in the conformance suite. Here it is what an unmodified asyncio library sees. What
+moves the bytes is in test_core.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import socket
-import struct
-from contextlib import contextmanager
 
 import pytest
 
 import trews
-from trews import EventLoop
-from trews.transport import core
-from trews.transport.memory import memory_pair
-from trews.transport.stream import StreamTransport
-
-RESET = struct.pack("ii", 1, 0)
-
-
-def on_ours(main):
-    """Run a test, a coroutine function, on our loop."""
-
-    @functools.wraps(main)
-    def test(*args, **kwargs):
-        trews.run(main(*args, **kwargs))
-
-    return test
-
-
-class Protocol(asyncio.Protocol):
-    """Notes what it is told."""
-
-    def __init__(self):
-        self.notes: list[str] = []
-        self.data = b""
-        self.lost = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.notes.append("made")
-
-    def data_received(self, data):
-        self.data += data
-
-    def eof_received(self):
-        self.notes.append("eof")
-        return True
-
-    def pause_writing(self):
-        self.notes.append("pause")
-
-    def resume_writing(self):
-        self.notes.append("resume")
-
-    def connection_lost(self, exc):
-        self.notes.append("lost")
-        if not self.lost.done():
-            self.lost.set_result(exc)
-
-
-async def connected(factory=Protocol):
-    """Our transport, its protocol, and a plain socket at the other end."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        far = socket.create_connection(server.getsockname())
-        near, _ = server.accept()
-    near.setblocking(False)
-    far.setblocking(False)
-    transport, protocol = await asyncio.get_running_loop().create_connection(factory, sock=near)
-    assert isinstance(transport, StreamTransport)
-    return transport, protocol, far
-
-
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0)
-
-
-async def receive(far, count):
-    data = b""
-    while len(data) < count:
-        piece = await asyncio.get_running_loop().sock_recv(far, 1_000_000)
-        if not piece:
-            break
-        data += piece
-    return data
-
-
-async def ended(transport, protocol, far):
-    transport.abort()
-    far.close()
-    return await protocol.lost
-
+from tests.transport.streams import RESET, Protocol, connected, ended, on_ours, receive, until
 
 # -- asyncio's streams
 
@@ -243,19 +161,6 @@ async def test_a_reset_is_told_as_connection_reset_error():
 
 
 @on_ours
-async def test_what_the_peer_said_before_it_left_is_delivered_when_a_send_fails():
-    transport, protocol, far = await connected()
-    far.send(b"last words")
-    transport.write(b"unread")  # so that its close() is a reset
-    far.close()
-    transport.write(b"x")
-    transport.write(b"x")
-    await protocol.lost
-    assert protocol.notes == ["made", "lost"]
-    assert protocol.data == b"last words"
-
-
-@on_ours
 async def test_writes_to_a_lost_connection_are_dropped_and_warned_of_once(caplog):
     transport, protocol, far = await connected()
     transport.abort()
@@ -317,29 +222,6 @@ async def test_another_protocol_may_take_over():
     await until(lambda: other.data == b"x")
     assert protocol.data == b""
     await ended(transport, other, far)
-
-
-@on_ours
-async def test_a_fast_peer_gets_larger_reads_and_a_slow_one_small_ones():
-    sizes = []
-
-    class Sizes(Protocol):
-        def data_received(self, data):
-            sizes.append(len(data))
-
-    transport, protocol, far = await connected(Sizes)
-    loop = asyncio.get_running_loop()
-    assert transport.core.size == core.RECV_MIN
-    await loop.sock_sendall(far, bytes(8_000_000))
-    await until(lambda: sum(sizes) == 8_000_000)
-    assert max(sizes) > core.RECV_MIN
-    assert max(sizes) <= core.RECV_MAX
-    for _ in range(10):
-        before = len(sizes)
-        far.send(b"x")
-        await until(lambda before=before: len(sizes) > before)
-    assert transport.core.size == core.RECV_MIN
-    await ended(transport, protocol, far)
 
 
 # -- buffered protocols
@@ -472,62 +354,3 @@ def test_the_descriptor_is_closed_after_connection_lost_and_not_before(ours):
         assert transport.get_extra_info("socket").fileno() == -1
 
     trews.run(main())
-
-
-@contextmanager
-def memory_transport():
-    loop = EventLoop()
-    near, far = memory_pair(loop)
-
-    async def make():
-        protocol = Protocol()
-        transport = StreamTransport(loop, near, protocol, near)  # type: ignore[arg-type]
-        transport.start()
-        return transport, protocol
-
-    yield loop, far, *loop.run_until_complete(make())
-    loop.close()
-
-
-def test_closing_flushes_and_aborting_drops():
-    for way, expected in (("close", 200_000), ("abort", 65_536)):
-        with memory_transport() as (loop, far, transport, protocol):
-            transport.write(bytes(200_000))
-            getattr(transport, way)()
-            received = 0
-            for _ in range(20):
-                loop.run_until_complete(asyncio.sleep(0))
-                try:
-                    received += len(far.recv(1_000_000))
-                except OSError:
-                    pass
-            assert received == expected
-            assert protocol.notes[-1] == "lost"
-            far.close()
-
-
-def test_many_small_writes_to_a_slow_peer_are_sent_in_order():
-    with memory_transport() as (loop, far, transport, protocol):
-        for number in range(50_000):
-            transport.write(b"%05d" % number)
-        received = b""
-        while len(received) < 250_000:
-            received += far.recv(1_000_000)
-            loop.run_until_complete(asyncio.sleep(0))
-        assert received == b"".join(b"%05d" % number for number in range(50_000))
-        transport.abort()
-        loop.run_until_complete(protocol.lost)
-        far.close()
-
-
-def test_a_write_is_stamped_when_it_is_made_and_not_with_the_last_poll():
-    # Else code that blocked the loop and then writes would have its deadline early.
-    async def main():
-        async with trews.Server(trews.Connection).listen("tcp:127.0.0.1:0") as server:
-            async with trews.connect(server.endpoints[0]) as conn:
-                core = conn._transport.core
-                core.now = lambda: core.poller.tick + 5
-                conn.write(b"x")
-                return core.sent_at - core.poller.tick
-
-    assert trews.run(main()) == pytest.approx(5)
