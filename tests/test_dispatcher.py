@@ -1,4 +1,7 @@
-"""The dispatcher: whose events are delivered, and when a turn is over. (Another poll: test_dispatcher_polls.py.)"""
+"""The dispatcher: whose events are delivered, and when a turn is over. (Another poll: test_dispatcher_polls.py.)
+
+Past 400 lines: one test a rule, and all of them ask the same dispatcher of every poller.
+"""
 
 from __future__ import annotations
 

@@ -93,10 +93,10 @@ class TestObjects:
         assert ref() is None
         assert not known
 
-    @pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
+    @pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
     def test_an_open_connection_is_neither_pickled_nor_copied(self, copied):
         w = wire(Upper)
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="Upper objects are neither copied nor pickled"):
             copied(w.connection)
         assert w.feed(b"a\n").sent() == b"A\n"
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import copy
 import dataclasses
 import functools
 import inspect
+import pickle
 from typing import Any, ClassVar, Generic, TypeVar
 from unittest import mock
 
@@ -298,6 +300,19 @@ class TestInheritance:
                 super().write(b"<" + data + b">")
 
         assert answer(Wrapped, b"a\n") == b"<A\n>"
+
+    def test_a_subclass_may_say_itself_how_it_is_copied_and_pickled(self):
+        class Reduced(Upper):
+            def __reduce__(self):
+                return str, ("a name",)
+
+        class Copied(Upper):
+            def __copy__(self):
+                return "a copy"
+
+        connection = wire(Reduced).connection
+        assert copy.copy(connection) == pickle.loads(pickle.dumps(connection)) == "a name"
+        assert copy.copy(wire(Copied).connection) == "a copy"
 
     def test_it_is_an_asyncio_protocol(self):
         assert issubclass(trews.Connection, asyncio.Protocol)

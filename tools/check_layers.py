@@ -17,7 +17,7 @@ from typing import NamedTuple
 # From the ground up; a module may import what stands on a lower line. A name with a star is a
 # package: its modules may import one another. Two on one line may not.
 LAYERS = """
-    errors addresses phase names value build
+    errors addresses phase names value live build
     endpoint decoders
     framing
     inbox

@@ -15,6 +15,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from trews.errors import ConnectionClosed
+from trews.live import Live
 from trews.timers import as_coroutine
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Started(asyncio.Future[None]):
                 self._loop.call_soon_threadsafe(self._connection._failed, exc)  # garbage is found on any thread
 
 
-class Calls(asyncio.Protocol):
+class Calls(Live, asyncio.Protocol):
     """The part of a connection that runs user code."""
 
     on_error: Callable[[BaseException], Any]

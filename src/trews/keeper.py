@@ -19,6 +19,7 @@ from trews.backoff import Backoff
 from trews.calls import wake
 from trews.connection import Connection
 from trews.errors import Aborted, ConnectError, ConnectionClosed, EndpointError, Error, sentence
+from trews.live import Live
 from trews.phase import Phase
 from trews.settings import AFTER_GRACE
 from trews.timers import as_coroutine
@@ -93,7 +94,7 @@ class State(enum.IntEnum):
     STOPPED = 3
 
 
-class Keeper(Generic[C]):
+class Keeper(Live, Generic[C]):
     """The task of a client, and what it knows."""
 
     def _prepare(self) -> None:

@@ -19,6 +19,7 @@ from trews.endpoint import Endpoint
 from trews.errors import Aborted, Error, TLSError, sentence
 from trews.handler import connection_class, is_datagram
 from trews.handshakes import Handshakes
+from trews.live import Live
 from trews.names import check_names, private_names
 from trews.registry import Connections, Drained, Stats
 from trews.settings import (
@@ -65,7 +66,7 @@ class State(enum.IntEnum):
     STOPPED = 4
 
 
-class Server:
+class Server(Live):
     """Serves a protocol on any number of endpoints. What its connections share lives on a subclass of it.
 
     Args:
