@@ -19,6 +19,7 @@ from hypothesis import settings
 pytest.register_assert_rewrite("trews.testing.conformance")
 
 from trews.backends import BACKENDS  # noqa: E402  # after the line above: it imports what that is about
+from trews.build import is_compiled  # noqa: E402
 from trews.testing import no_leaks  # noqa: E402
 
 # The same examples on every run: a failure is then of this change, and the same for everyone.
@@ -35,11 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--slow"):
-        return
+    compiled = is_compiled()
     for item in items:
-        if item.get_closest_marker("slow"):
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: runs with --slow"))
+        if compiled and item.get_closest_marker("pure_only"):
+            item.add_marker(pytest.mark.skip(reason="patches what is compiled here: runs on pure Python"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,6 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         BACKENDS.clear()
         BACKENDS.update({name: others.pop(name), **others})
     config.addinivalue_line("markers", "leaks_ok(reason): leaves something open, and says why")
+    config.addinivalue_line("markers", "pure_only: patches a module that may be compiled, where that has no effect")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

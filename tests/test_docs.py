@@ -237,9 +237,10 @@ def test_every_method_and_attribute_is_documented(page: str, cls: type, attribut
     tables = rows(section(text, attributes))
     limits = {"max_connections", "max_connections_per_host", "max_handshakes", "queue"}
     settings = {*DEFAULTS, *DATAGRAM_DEFAULTS, *limits}
-    public = {name for name in vars(cls) if not name.startswith("_")} - settings
-    methods = {name for name in public if not isinstance(vars(cls)[name], property)}
-    methods |= {"__aiter__"} & set(vars(cls))
+    own = members_of(cls)
+    public = {name for name in own if not name.startswith("_")} - settings
+    methods = {name for name in public if not isinstance(own[name], property)}
+    methods |= {"__aiter__"} & set(own)
     assert members(text) == methods
     # What is no property is an attribute of instances, which the class does not show.
     arguments = {
@@ -251,6 +252,19 @@ def test_every_method_and_attribute_is_documented(page: str, cls: type, attribut
     instance = cls(*arguments[cls])
     assert public - methods <= set(tables)
     assert [name for name in tables if not hasattr(instance, name)] == []
+
+
+def members_of(cls: type) -> dict[str, Any]:
+    """What a class has, and its bases of ours: all that users see, but what asyncio calls."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__.startswith("trews."):
+            found |= vars(base)
+    return {
+        name: value
+        for name, value in found.items()
+        if not hasattr(asyncio.DatagramProtocol, name) and not hasattr(asyncio.Protocol, name)
+    }
 
 
 def parameters(function: Any) -> list[tuple[Any, ...]]:

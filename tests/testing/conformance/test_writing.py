@@ -21,6 +21,7 @@ def test_a_missing_write_limit_is_noticed(monkeypatch, passes):
     assert not passes("a_peer_that_never_reads_ends_at_write_limit")
 
 
+@pytest.mark.pure_only
 def test_keeping_a_buffer_that_the_user_changes_is_noticed(monkeypatch, passes):
     monkeypatch.setattr(core, "as_bytes", memoryview)
     assert not passes("what_was_written_may_be_changed_afterwards")
