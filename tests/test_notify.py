@@ -124,7 +124,7 @@ def test_a_loop_that_is_stuck_does_not_feed_it(manager):
     with notifier({**manager.environment, "WATCHDOG_USEC": "20000000"}) as (notify, loop):
 
         def stuck():
-            loop._virtual.tick += 1000  # time.sleep(1000)
+            loop.clock.tick += 1000  # time.sleep(1000)
             found.append(manager.heard())
 
         found = []
