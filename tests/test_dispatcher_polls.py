@@ -7,6 +7,7 @@ import itertools
 import os
 import selectors
 import signal
+import socket
 import threading
 import types
 from contextlib import closing, contextmanager
@@ -46,7 +47,7 @@ class Turns:
 
     def __init__(self, *answers):
         self.script = Script(*answers)
-        self.loop = types.SimpleNamespace(_ready=[], _scheduled=[], _stopping=False)
+        self.loop = types.SimpleNamespace(_ready=[], _scheduled=[], _stopping=False, _timer_cancelled_count=0)
         self.dispatcher = Dispatcher(self.script)
         self.now = 100.0
         self.dispatcher.now = lambda: self.now
@@ -262,3 +263,53 @@ def test_a_handler_of_a_signal_runs_though_a_watcher_is_always_ready():
         watcher.act = at(50, lambda: signal.raise_signal(signal.SIGUSR1))
         loop.run_forever()  # ends
         loop.remove_signal_handler(signal.SIGUSR1)
+
+
+def test_cancelled_timers_do_not_pile_up_while_it_polls_again():
+    """asyncio forgets them in a turn of its own: a timeout around each read() would leave thousands."""
+    with closing(EventLoop()) as loop:
+        near, far = socket.socketpair()
+        with near, far:
+            near.setblocking(False)
+
+            class Watcher:
+                count = 0
+
+                def on_event(self, mask):
+                    self.count += 1
+                    loop.call_later(3600 + self.count, int).cancel()
+                    if self.count == 5000:
+                        near.recv(1)
+                        loop.stop()
+
+            loop.clock.watch(near.fileno(), Watcher(), READ)
+            far.send(b"x")
+            loop.call_later(3599, int)  # the next timer stays the same
+            loop.run_forever()
+            assert len(loop._scheduled) < 1000
+            loop.clock.watch(near.fileno(), Watcher(), 0)
+
+
+def test_what_a_watcher_has_taken_away_is_not_returned():
+    """A reader of asyncio's that was ready in the same poll: its socket is closed, or its number somebody else's."""
+    with closing(EventLoop()) as loop:
+        (near, far), (other, other_far) = socket.socketpair(), socket.socketpair()
+        seen = []
+
+        class Watcher:
+            def on_event(self, mask):
+                near.recv(1)
+                loop.remove_reader(other)
+                other.close()
+                loop.call_soon(loop.stop)
+
+        near.setblocking(False)
+        loop.clock.watch(near.fileno(), Watcher(), READ)
+        loop.add_reader(other, seen.append, "called")
+        far.send(b"x")
+        other_far.send(b"x")
+        loop.run_forever()
+        assert not seen
+        loop.clock.watch(near.fileno(), Watcher(), 0)
+        for sock in (near, far, other_far):
+            sock.close()

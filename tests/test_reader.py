@@ -82,7 +82,7 @@ def test_cancelled_it_waits_no_more():
     async def main():
         made = await case()
         made.task.cancel("enough")
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(asyncio.CancelledError, match="enough"):
             await made.task
         assert not made.reader.is_waiting
         assert made.reader.callback is None
@@ -109,5 +109,15 @@ def test_who_has_waited_too_long_is_woken_and_told():
         made.reader.time_out()
         assert await made.task is NEED
         assert made.reader.is_timed_out
+
+    run(main())
+
+
+def test_given_inside_the_tasks_own_context_it_goes_on_in_the_next_turn():
+    async def main():
+        made = await case()
+        made.reader._context.run(made.reader.give, b"hi")
+        assert not made.task.done()
+        assert await made.task == b"hi"
 
     run(main())

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CALLS_A_TURN: Final = 64
 SECONDS_A_TURN: Final = 0.010
+CANCELLED_MAX: Final = 100  # timers that were cancelled and are still kept
 EVENT_READ: Final = 1  # of `selectors`
 EVENT_WRITE: Final = 2
 
@@ -103,7 +104,9 @@ class Dispatcher:
         self.keys.clear()
         self._watchers.clear()
         self._masks.clear()
+        self._fresh.clear()
         self._batch = []
+        self._next = 0
 
     def report_calls(self, report: Callable[[Any, float], None] | None) -> None:
         """Tell `report` of each call and the seconds it took; None ends that. (For debug mode: it costs.)"""
@@ -138,10 +141,14 @@ class Dispatcher:
             if len(ready) < len(events):
                 self._batch = events
                 self._turn()
+                if ready:  # a watcher may have taken some of them away
+                    ready = [event for event in ready if self.keys.get(event[0].fd) is event[0]]
             if ready or self._batch or waiting or loop is None:
                 return ready
             if loop._stopping or _first(loop._scheduled) is not timer:
                 return ready
+            if loop._timer_cancelled_count > CANCELLED_MAX:
+                return ready  # asyncio forgets them in its turn: of a timeout around each read() there are thousands
             if timeout is not None:
                 timeout = end - self.tick
                 if timeout <= 0.0:

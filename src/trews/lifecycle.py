@@ -91,7 +91,6 @@ class Lifecycle(Output):
     _gone_waiters: Sequence[asyncio.Future[None]] = ()
     _made: asyncio.Future[None] | None = None  # connect() waits for it
     _linger: Linger | None = None
-    _is_pumping = False
     _is_connecting = False  # on_connect has not returned
     _is_eof_told = False
     _delivers_rest = False  # lost: what arrived before is still handed out
@@ -110,6 +109,7 @@ class Lifecycle(Output):
         self._has_input = False  # something is in the inbox, or was: `_regulate` looks again
         self._is_eof = False
         self._is_paused = False  # by the user
+        self._is_pumping = False
         self._is_reading = True  # as far as the transport knows
         self._is_stopping = False  # to be closed when what has arrived is handed out
 
@@ -157,51 +157,52 @@ class Lifecycle(Output):
         if self._phase is not _OPEN:
             return  # closing: thrown away
         reader = self._reader
-        if self._has_input or self._is_paused:
+        if self._has_input or self._is_paused or self._is_pumping:
             self._keep(data)
-            return
-        if reader is None:
-            if not self._has_on_read or self._task is not None:
+        elif reader is not None:
+            if reader.callback is not None and asyncio.current_task(self._loop) is None:
+                message = self._at_once(reader.framer, data)
+                if message is not NEED:
+                    reader.give(message)
+            else:
                 self._keep(data)
-                return
-            framer = self.framer
-        elif reader.callback is not None and asyncio.current_task(self._loop) is None:
-            framer = reader.framer
-        else:
+        elif not self._has_on_read or self._task is not None:
             self._keep(data)
-            return
-        if framer is None:
-            message: Any = data
         else:
             try:
-                message = self._own_inbox().receive(framer, self.max_message, data)
+                framer = self.framer
+                message = data if framer is None else self._at_once(framer, data)
+                if message is NEED:
+                    return
+                result = self._context.run(self.on_read, message)
+                if result is not None:
+                    self._follow(result)
+                if self.framer is not framer:
+                    self._pump()  # a message of no bytes, perhaps
+                elif self.idle_timeout is not None and self._phase is _OPEN:
+                    self._deadlines.watch_idle()
+            except (KeyboardInterrupt, SystemExit):
+                raise
             except BaseException as exc:
-                self._has_input = True
-                if reader is None:
-                    self._refused(exc)
-                else:
-                    reader.wake()  # it takes it and gets the error where it belongs
-                return
-            if message is NEED:
-                self._has_input = True
-                self._pump()
-                return
-        if reader is not None:
-            reader.give(message)
-            return
+                self._failed(exc)
+
+    def _at_once(self, framer: Any, data: bytes) -> Any:
+        """The message that has come, if it is one and nothing else. Otherwise NEED, and the rest is seen to."""
+        if framer is None:
+            return data
         try:
-            result = self._context.run(self.on_read, message)
-        except (KeyboardInterrupt, SystemExit):
-            raise
+            message = self._own_inbox().receive(framer, self.max_message, data)
         except BaseException as exc:
-            self._failed(exc)
-            return
-        if result is not None:
-            self._follow(result)
-        if self.framer is not framer:
-            self._pump()  # a message of no bytes, perhaps
-        elif self.idle_timeout is not None and self._phase is _OPEN:
-            self._deadlines.watch_idle()
+            self._has_input = True
+            if self._reader is None:
+                self._refused(exc)
+            else:
+                self._reader.wake()  # it takes it, and gets the error where it belongs
+            return NEED
+        if message is NEED:
+            self._has_input = True
+            self._pump()
+        return message
 
     def _own_inbox(self) -> Inbox:
         """What keeps bytes: made when it is first needed, as many connections never do."""

@@ -30,8 +30,8 @@ class Reader:
 
     __slots__ = (
         "_asyncio_future_blocking",
+        "_cancelled",
         "_context",
-        "_is_cancelled",
         "_loop",
         "_message",
         "callback",
@@ -48,7 +48,8 @@ class Reader:
         self.waited_for: Any = NEED  # no framer
         self.taken = 0
         self.took_since = 0.0
-        self.is_waiting = self.is_timed_out = self._is_cancelled = self._asyncio_future_blocking = False
+        self.is_waiting = self.is_timed_out = self._asyncio_future_blocking = False
+        self._cancelled: asyncio.CancelledError | None = None
         self.callback: Any = None
         self._loop = loop
         self._message: Any = NEED
@@ -69,7 +70,11 @@ class Reader:
         callback, self.callback = self.callback, None
         self.is_waiting = False
         self._message = message
-        self._context.run(callback, self)
+        try:
+            self._context.run(callback, self)
+        except RuntimeError:  # the context is entered: this was called from the task's own code after all
+            self.callback = callback
+            self._resume_soon()
 
     def wake(self) -> None:
         """Let the task look again, in the next turn."""
@@ -99,10 +104,11 @@ class Reader:
         if not self.is_waiting:
             return False
         self.is_waiting = False
-        self._is_cancelled = True
+        self._cancelled = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
         self._resume_soon()
         return True
 
     def result(self) -> None:
-        if self._is_cancelled:
-            raise asyncio.CancelledError
+        if self._cancelled is not None:
+            cancelled, self._cancelled = self._cancelled, None  # no circle of it and its traceback
+            raise cancelled

@@ -188,14 +188,16 @@ def test_the_size_of_a_recv_follows_what_comes(case):
         case.core.on_event(READ)
         return case.core.size
 
-    least, most = core.RECV_MIN, core.RECV_MAX
+    least, then, most = core.RECV_MIN, core.RECV_NEXT, core.RECV_MAX
     assert comes(least - 1) == least
-    assert comes(least) == 2 * least
-    assert comes(2 * least - 1) == 2 * least
-    assert comes(2 * least) == 4 * least
-    assert comes(least) == 4 * least  # a quarter is no reason to shrink
-    assert comes(least - 1) == 2 * least
-    assert comes(1) == least
+    assert comes(least) == then
+    assert comes(then - 1) == then
+    assert comes(then) == 2 * then
+    assert comes(then // 2) == 2 * then  # a quarter is no reason to shrink
+    assert comes(then // 2 - 1) == then
+    while case.core.size > least:
+        before = case.core.size
+        assert comes(1) == max(least, before // 2)
     assert comes(1) == least
     while case.core.size < most:
         comes(case.core.size)

@@ -180,6 +180,8 @@ class StreamCore:
         if not count:
             self.at_eof()
             return
+        self.total_in += count
+        self.heard_at = self.poller.tick
         try:
             protocol.buffer_updated(count)
         except (KeyboardInterrupt, SystemExit):
@@ -368,6 +370,7 @@ class StreamCore:
                 data = self.recv(RECV_MAX)
                 if not data:
                     break
+                self.total_in += len(data)
                 self.data_received(data)
             except OSError:
                 break
