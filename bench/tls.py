@@ -53,9 +53,9 @@ def nginx(lab: Lab, port: int, is_bulk: bool = False) -> Sequence[str]:
     folder = certificate(lab)
     answer = 'return 200 "Hello, world!";'
     if is_bulk:
-        if not (folder / "bulk").exists():
-            (folder / "bulk").write_bytes(bytes(SIZE))
-        answer = f"root {folder}; try_files /bulk =500;"
+        if not (folder / "20MB").exists():
+            (folder / "20MB").write_bytes(bytes(SIZE))
+        answer = f"root {folder}; try_files /20MB =500;"
     conf = folder / "nginx.conf"
     conf.write_text(NGINX.format(folder=folder, port=port, answer=answer))
     return [lab.program("nginx"), "-c", str(conf), "-p", str(folder), "-e", "stderr"]
