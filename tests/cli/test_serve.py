@@ -468,7 +468,7 @@ def test_a_privileged_port():
         pytest.skip("ports below 1024 need no privilege here")
     # Nobody may not be able to read this checkout or run this Python: all is imported before.
     script = (
-        "import os, sys, trews.cli.serve\n"
+        "import os, sys, trews.cli.serve, trews.serving\n"
         "'x'.encode('idna')\n"
         "if os.getuid() == 0: os.setuid(65534)\n"
         "async def handler(conn): pass\n"

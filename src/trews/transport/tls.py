@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 
 HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
-RECV_MIN: Final = 479  # of what is below, at once: as in the core
-RECV_NEXT: Final = 2 * RECORD
+# Of what is below, at once. Not less, as the core's is: what is salvaged after a failed send is whole records.
+RECV_MIN: Final = 2 * RECORD
 RECV_MAX: Final = 16 * RECORD
 CHUNK_MAX: Final = 4 * RECORD  # sealed at once: more each time that all is taken, one record after it was not
 SEND_MAX: Final = 16 * RECORD  # then the others get their turn
@@ -297,9 +297,9 @@ class TLSSocket:
             return
         self._records.feed(data)
         if count == room:
-            self._room = max(RECV_NEXT, min(room * 2, RECV_MAX))
+            self._room = min(room * 2, RECV_MAX)
         elif room > RECV_MIN and count < room >> 2:
-            self._room = max(RECV_MIN, room >> 1)
+            self._room = room >> 1
 
     def _broken(self, exc: ssl.SSLError) -> TLSError:
         error = TLSError(explain(exc, server_side=self._server_side, host=self._server_name))
