@@ -32,6 +32,7 @@ LAYERS = """
     loop
     settings debugging deadlines calls handover
     output upgrade
+    intake
     lifecycle
     input
     connection datagram_lifecycle

@@ -30,8 +30,9 @@ from trews.errors import (
     ConnectionReset,
     closed_by,
 )
-from trews.inbox import NEED, SPENT, Inbox, is_zero
-from trews.output import Output, is_method
+from trews.inbox import NEED
+from trews.intake import Intake
+from trews.output import is_method
 from trews.phase import Consumer, Phase
 from trews.reader import Reader
 from trews.settings import DEFAULTS, check_setting
@@ -42,7 +43,6 @@ from trews.transport.stream import StreamTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from trews.timers import Clock
     from trews.transport.process import ProcessSocket
 
 logger = logging.getLogger("trews")
@@ -53,28 +53,21 @@ MESSAGE_SECONDS = 0.010  # for the messages of one connection in a turn; then th
 MESSAGES_A_TURN = 1024
 
 _NEW, _OPEN, _FLUSHING, _DOWN, _CLOSED = Phase
-_NO_INBOX = Inbox()  # of all that have kept nothing yet; nobody puts anything in
 
 
-class Lifecycle(Output):
+class Lifecycle(Intake):
     """What happens to a connection, and in which order its callbacks learn of it."""
 
     # Settings, callbacks and methods of Connection that are used here.
-    framer: Any
-    max_message: int
     read_high: int
     message_timeout: float | None
-    idle_timeout: float | None
     close_timeout: float | None
     half_close: bool
     on_connect: Callable[[], Any]
-    on_read: Callable[[Any], Any]
     on_eof: Callable[[], Any]
     on_close: Callable[[Any], Any]
 
     _id: int
-    _inbox = _NO_INBOX
-    _clock: Clock
     _opened_at = 0.0
 
     _server: Any = None
@@ -82,10 +75,8 @@ class Lifecycle(Output):
     _local_address: Any = None
     _host = ""  # a client's: whom it was to be connected to
     _consumer: ClassVar[Consumer] = Consumer.READ
-    _has_on_read: ClassVar[bool] = False  # that is: Consumer.ON_READ
     _closes_after_connect: ClassVar[bool] = False  # a handler function: its return ends the connection
 
-    _bytes_in = 0  # as far as the transport does not count
     _down_waiters: Sequence[asyncio.Future[None]] = ()
     _end_waiters: Sequence[asyncio.Future[None]] = ()
     _gone_waiters: Sequence[asyncio.Future[None]] = ()
@@ -142,83 +133,6 @@ class Lifecycle(Output):
                 self._drop(Aborted("connecting was cancelled"))
             elif not self._made.done():
                 self._made.set_result(None)
-
-    def data_received(self, data: bytes) -> None:
-        # Of another loop's transport. Ours counts by itself, and calls `_receive`.
-        self._bytes_in += len(data)
-        self._deadlines.heard_at = self._clock.tick
-        self._receive(data)
-
-    def _receive(self, data: bytes) -> None:
-        """Bytes have come. If somebody waits for a message, and nothing else does, it is handed out here and now.
-
-        That is the usual case; through `_pump` it takes 2 to 3 us longer (CPython 3.13, uncompiled).
-        """
-        if self._phase is not _OPEN:
-            return  # closing: thrown away
-        reader = self._reader
-        if self._has_input or self._is_paused or self._is_pumping:
-            self._keep(data)
-        elif reader is not None:
-            if reader.callback is not None and asyncio.current_task(self._loop) is None:
-                message = self._at_once(reader.framer, data)
-                if message is not NEED:
-                    reader.give(message)
-            else:
-                self._keep(data)
-        elif not self._has_on_read or self._task is not None:
-            self._keep(data)
-        else:
-            try:
-                framer = self.framer
-                message = data if framer is None else self._at_once(framer, data)
-                if message is NEED:
-                    return
-                result = self._context.run(self.on_read, message)
-                if result is not None:
-                    self._follow(result)
-                if self.framer is not framer:
-                    self._pump()  # a message of no bytes, perhaps
-                elif self.idle_timeout is not None and self._phase is _OPEN:
-                    self._deadlines.watch_idle()
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as exc:
-                self._failed(exc)
-
-    def _at_once(self, framer: Any, data: bytes) -> Any:
-        """The message that has come, if it is one and nothing else. Otherwise NEED, and the rest is seen to."""
-        if framer is None:
-            return data
-        try:
-            message = self._own_inbox().receive(framer, self.max_message, data)
-        except BaseException as exc:
-            self._has_input = True
-            if self._reader is None:
-                self._refused(exc)
-            else:
-                self._reader.wake()  # it takes it, and gets the error where it belongs
-            return NEED
-        if message is NEED:
-            self._has_input = True
-            self._pump()
-        return message
-
-    def _own_inbox(self) -> Inbox:
-        """What keeps bytes: made when it is first needed, as many connections never do."""
-        inbox = self._inbox
-        if inbox is _NO_INBOX:
-            inbox = self._inbox = Inbox()
-        return inbox
-
-    def _keep(self, data: bytes) -> None:
-        """Somebody will want it."""
-        self._own_inbox().feed(data)
-        self._has_input = True
-        if self._is_pump_due:
-            self._regulate()  # it has had this turn already
-        else:
-            self._pump()
 
     def eof_received(self) -> bool:
         self._is_eof = True
@@ -334,48 +248,6 @@ class Lifecycle(Output):
     def _is_at_stop(self) -> bool:
         """Whether a `read()` ends now because the server is stopping: it is, and this is between two messages."""
         return self._is_stopping and not len(self._inbox)
-
-    def _next_message(self) -> Any:
-        """The next message for `on_read`, or NEED."""
-        framer = self.framer
-        try:
-            message = self._take(framer)
-        except BaseException as exc:
-            self._refused(exc)
-            return NEED
-        if not message:
-            self._spend(framer, message)
-        return message
-
-    def _refused(self, exc: BaseException) -> None:
-        """There is no message in what has come."""
-        if isinstance(exc, ConnectionClosed):
-            self._break(exc)
-        elif isinstance(exc, (KeyboardInterrupt, SystemExit)):
-            raise exc
-        else:  # of a user's framer, or a framer that is none
-            self._failed(exc)
-
-    def _spend(self, framer: Any, message: Any) -> None:
-        """After a message by the setting: 0 makes one b"" for each time that it is assigned."""
-        if not message and message is not NEED and is_zero(framer):
-            self.framer = SPENT
-
-    def _take(self, framer: Any) -> Any:
-        if framer is None and self._inbox is _NO_INBOX:
-            return NEED
-        inbox = self._own_inbox()
-        take = inbox.finish if self._is_eof else inbox.take
-        message = take(framer, self.max_message)
-        deadlines = self._deadlines
-        if message is not NEED and (deadlines.message_at or deadlines.message_spent):
-            deadlines.stop_message(is_complete=True)
-        return message
-
-    def _break(self, exc: ConnectionClosed) -> None:
-        """The peer sent what the framer refuses, or ended in the middle."""
-        self._inbox.clear()
-        self._shut(exc)
 
     # -- what comes of calls and turns
 

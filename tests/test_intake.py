@@ -1,0 +1,126 @@
+"""What comes from the transport: handed out here and now, or kept."""
+
+from __future__ import annotations
+
+import pytest
+
+import trews
+from trews.errors import Aborted
+from trews.framing import Decoder, Framer, Line
+from trews.testing import wire
+
+
+class Noting(trews.Connection):
+    def __init__(self):
+        self.seen = []
+
+    def on_read(self, message):
+        self.seen.append(message)
+
+    def on_error(self, exc):
+        self.seen.append(exc)
+
+    def on_close(self, reason):
+        self.seen.append(reason)
+
+
+def noting(**settings):
+    return wire(type("Noting", (Noting,), settings))
+
+
+class TestAtOnce:
+    @pytest.mark.parametrize(
+        ("framer", "data", "message"),
+        [(None, b"abc", b"abc"), (3, b"abc", b"abc"), (b";", b"abc;", b"abc"), (Line(encoding="utf-8"), b"a\r\n", "a")],
+    )
+    def test_what_is_one_message_is_not_kept(self, framer, data, message):
+        w = noting(framer=framer)
+        w.feed(data)
+        assert w.connection.seen == [message]
+        before = w.connection._inbox
+        w.feed(data)
+        assert w.connection.seen == [message] * 2
+        assert w.connection._inbox is before
+        assert not w.connection._has_input
+
+    @pytest.mark.parametrize(
+        ("data", "messages"), [(b"a", []), (b"a;b;", [b"a", b"b"]), (b"a;b", [b"a"]), (b";", [b""])]
+    )
+    def test_less_or_more_goes_the_long_way_and_comes_to_the_same(self, data, messages):
+        w = noting(framer=b";").feed(data)
+        assert w.connection.seen == messages
+        assert w.connection._has_input is not data.endswith(b";")
+        w.feed(b"z;")
+        assert w.connection.seen[-1] == (b"z" if data.endswith(b";") else data.rpartition(b";")[2] + b"z")
+
+    def test_a_connection_that_keeps_nothing_has_no_inbox_of_its_own(self):
+        one, other = noting().feed(b"x"), noting()
+        assert one.connection._inbox is other.connection._inbox
+        assert len(one.connection._inbox) == 0
+
+    def test_what_comes_while_it_is_paused_is_kept_for_later(self):
+        w = noting()
+        w.connection.pause_reading()
+        w.connection.data_received(b"x")
+        assert w.connection.seen == []
+        w.connection.resume_reading()
+        w.settle()
+        assert w.connection.seen == [b"x"]
+
+    def test_a_framer_that_is_assigned_in_on_read_has_the_rest(self):
+        class Header(Noting):
+            framer = b";"
+
+            def on_read(self, message):
+                super().on_read(message)
+                self.framer = 0 if message == b"0" else b";"
+
+        w = wire(Header).feed(b"0;")
+        assert w.connection.seen == [b"0", b""]
+
+
+class TestErrors:
+    """They are told to on_error and end the connection, wherever they are raised."""
+
+    def ends_with(self, w, kind):
+        exc, reason = w.connection.seen[-2:]
+        assert isinstance(exc, kind)
+        assert isinstance(reason, Aborted)
+
+    @pytest.mark.parametrize("when", [1, 2], ids=["before the message", "after it"])
+    def test_of_a_framer_that_is_a_property(self, when):
+        class Odd(Noting):
+            looks = 0
+            armed = False
+
+            @property
+            def framer(self):
+                if self.armed:
+                    self.looks += 1
+                    if self.looks == when:
+                        raise ZeroDivisionError
+                return None
+
+        w = wire(Odd)
+        w.connection.armed = True
+        w.feed(b"x")
+        self.ends_with(w, ZeroDivisionError)
+        assert (b"x" in w.connection.seen) is (when == 2)
+
+    def test_of_a_decoder(self):
+        class Broken(Framer):
+            def decoder(self):
+                return BrokenDecoder()
+
+            def encode(self, message):
+                return message
+
+        class BrokenDecoder(Decoder):
+            def decode(self, buffer, scanned):
+                raise ZeroDivisionError
+
+        self.ends_with(noting(framer=Broken()).feed(b"x"), ZeroDivisionError)
+
+    def test_a_message_that_is_too_long(self):
+        w = noting(framer=b";", max_message=3).feed(b"abcd;")
+        assert isinstance(w.connection.seen[-1], trews.MessageTooLong)
