@@ -79,6 +79,61 @@ class TestAtOnce:
         assert w.connection.seen == [b"0", b""]
 
 
+class Pairs(Framer):
+    """Each byte is a message, and behind it comes one of no bytes."""
+
+    class Decoding(Decoder):
+        least = 0
+        is_second = False
+
+        def decode(self, buffer, scanned):
+            if self.is_second:
+                self.is_second = False
+                return b"", 0
+            if not buffer:
+                return 1
+            self.is_second = True
+            return bytes(buffer[:1]), 1
+
+    def decoder(self):
+        return self.Decoding()
+
+    def encode(self, message):
+        return message
+
+
+class TestMessagesOfNoBytes:
+    """Somebody's own decoder may make them: nothing is taken for granted of an empty inbox then."""
+
+    def test_on_read(self):
+        w = noting(framer=Pairs()).feed(b"a")
+        assert w.connection.seen == [b"a", b""]
+        assert w.feed(b"b").connection.seen == [b"a", b"", b"b", b""]
+
+    def test_read(self):
+        async def handler(conn):
+            async for message in conn:
+                seen.append(message)
+
+        seen: list[bytes] = []
+        w = wire(handler, framer=Pairs())
+        for data in (b"a", b"b"):
+            w.feed(data)
+            assert seen[-2:] == [data, b""]
+
+    def test_read_looks_again_when_the_limit_has_changed(self):
+        async def handler(conn):
+            seen.append(await conn.read(5))
+            conn.max_message = 4
+            with pytest.raises(trews.MessageTooLong):
+                await conn.read(5)
+            seen.append("refused")
+
+        seen: list[object] = []
+        wire(handler).feed(b"12345")
+        assert seen == [b"12345", "refused"]
+
+
 class TestErrors:
     """They are told to on_error and end the connection, wherever they are raised."""
 
@@ -120,6 +175,27 @@ class TestErrors:
                 raise ZeroDivisionError
 
         self.ends_with(noting(framer=Broken()).feed(b"x"), ZeroDivisionError)
+
+    @pytest.mark.parametrize("waits", [False, True], ids=["on_read", "read"])
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+    def test_an_interrupt_in_a_decoder_is_not_swallowed(self, error, waits):
+        class Broken(Framer):
+            def decoder(self):
+                return BrokenDecoder()
+
+            def encode(self, message):
+                return message
+
+        class BrokenDecoder(Decoder):
+            def decode(self, buffer, scanned):
+                raise error
+
+        async def read(conn):
+            await conn.read()
+
+        w = wire(read if waits else Noting, framer=Broken())
+        with pytest.raises(error):
+            w.connection.data_received(b"x")
 
     def test_a_message_that_is_too_long(self):
         w = noting(framer=b";", max_message=3).feed(b"abcd;")

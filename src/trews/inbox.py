@@ -121,7 +121,7 @@ class Inbox:
             except BaseException:
                 self.buffer += data
                 raise
-            if message is not NEED:  # the bytes are not even copied: 0.4 us instead of 1.0 for a delimiter
+            if message is not NEED:  # the bytes are not even copied: 0.5 us instead of 0.9 for a delimiter
                 return message
         self.buffer += data
         if value is SPENT:
@@ -129,12 +129,18 @@ class Inbox:
         if type(value) is int:
             self._has(value, limit)
             return NEED
-        return self._deliver() if self._look(value, limit) and self._consumed == len(self.buffer) else NEED
+        if not self._look(value, limit) or self._consumed != len(self.buffer) or not self.waits_for_bytes():
+            return NEED
+        return self._deliver()
 
     def clear(self) -> None:
         """Drop all bytes, and the state of the framer."""
         self.buffer.clear()
         self._forget()
+
+    def waits_for_bytes(self) -> bool:
+        """Whether nothing can come of an empty inbox; somebody's own decoder may make messages of no bytes."""
+        return self._least > 0 or self._value is None or self._whole is not None
 
     def leftover(self) -> bytes:
         """Take all bytes as they are, decoded ahead or not."""

@@ -16,13 +16,15 @@ class Reader:
     """A `read()` in progress. Awaiting it waits for `give`, or for `wake`.
 
     It has what a task asks of a future, and of one only: who awaits it is one task. A future's callbacks come in the
-    next turn of the loop; `give` lets the task go on in this call, which saves 1.5 us of 3 (CPython 3.13).
+    next turn of the loop; `give` lets the task go on in this call: 0.9 us, where a future takes 1.5 and the turn (CPython
+    3.13).
 
     Attributes:
         framer: the `framer` setting, or what this read() uses instead.
         is_waiting: it asks for a message, and nobody has given one or woken it.
         is_timed_out: why it was woken.
         waited_for: the framer for which it, or the read() before that had it, has waited.
+        limit: the most payload bytes that a message could have then.
         taken: messages that were there, since it last waited.
         took_since: when that began, in the loop's time; 0.0 if it has just waited.
         callback: what lets the task go on; None as long as no task awaits it.
@@ -38,6 +40,7 @@ class Reader:
         "framer",
         "is_timed_out",
         "is_waiting",
+        "limit",
         "taken",
         "took_since",
         "waited_for",
@@ -46,6 +49,7 @@ class Reader:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.framer: Any = None
         self.waited_for: Any = NEED  # no framer
+        self.limit = 0
         self.taken = 0
         self.took_since = 0.0
         self.is_waiting = self.is_timed_out = self._asyncio_future_blocking = False
