@@ -16,8 +16,8 @@ class Reader:
     """A `read()` in progress. Awaiting it waits for `give`, or for `wake`.
 
     It has what a task asks of a future, and of one only: who awaits it is one task. A future's callbacks come in the
-    next turn of the loop; `give` lets the task go on in this call: 0.9 us, where a future takes 1.5 and the turn (CPython
-    3.13).
+    next turn of the loop; `give` lets the task go on in this call: 0.9 us, where a future takes 1.5 and the turn
+    (CPython 3.13).
 
     Attributes:
         framer: the `framer` setting, or what this read() uses instead.
