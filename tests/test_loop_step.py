@@ -13,6 +13,7 @@ from contextlib import closing
 import pytest
 
 import trews
+from tests.polling import count_polls
 from trews import EventLoop, Server
 from trews.backends import BACKENDS, READ
 from trews.testing import VirtualLoop
@@ -35,24 +36,11 @@ def virtual():
         yield made
 
 
-def polls(loop):
-    """The timeouts of the polls that were made since."""
-    made = []
-    real = loop.clock.poll
-
-    def poll(timeout):
-        made.append(timeout)
-        return real(timeout)
-
-    loop.clock.poll = poll
-    return made
-
-
 # -- what a turn is
 
 
 def test_nothing_to_do_is_nothing_done_and_zero_does_not_wait(loop):
-    made = polls(loop)
+    made = count_polls(loop.clock)
     assert loop.step(0) is False
     assert made == [0]
 
@@ -73,7 +61,7 @@ def test_a_turn_runs_what_was_ready_and_leaves_what_that_asked_for_to_the_next(l
 
 
 def test_one_poll_a_turn(loop):
-    made = polls(loop)
+    made = count_polls(loop.clock)
     loop.call_soon(int)
     loop.step(10)
     loop.call_later(0.001, int)
@@ -82,7 +70,7 @@ def test_one_poll_a_turn(loop):
 
 
 def test_it_waits_no_longer_than_it_may(loop):
-    made = polls(loop)
+    made = count_polls(loop.clock)
     loop.call_later(3600, int).cancel()
     assert loop.step(0.001) is False
     loop.call_later(3600, int)
@@ -91,7 +79,7 @@ def test_it_waits_no_longer_than_it_may(loop):
 
 
 def test_a_very_long_time_is_a_day(loop):
-    made = polls(loop)
+    made = count_polls(loop.clock)
     near, far = socket.socketpair()
     with near, far:
         far.send(b"x")

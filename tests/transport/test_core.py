@@ -15,6 +15,7 @@ import pytest
 import trews
 from tests.transport.streams import Protocol, connected, ended, memory_transport, on_ours, until
 from trews.backends import FAILED, READ, WRITE
+from trews.dispatcher import Dispatcher
 from trews.transport import core
 from trews.transport.core import CLOSING, LOST, NOTHING, OPEN, PIECES_A_SEND, SMALL, StreamCore
 from trews.transport.filepart import FilePart
@@ -150,6 +151,100 @@ def test_what_comes_is_counted_stamped_and_handed_on(case):
     case.tick = 3.0
     case.core.on_event(READ)
     assert (case.data, case.core.total_in, case.core.heard_at) == (b"abcd", 4, 3.0)
+
+
+class Event:
+    """A core that a dispatcher polls for; `event` is one for it, at 5.0, and it is 9.0 when that is over."""
+
+    def __init__(self):
+        self.case = Case()
+        self.dispatcher = Dispatcher(self)
+        self.times = [5.0, 9.0]
+        self.dispatcher.now = self.now
+        self.case.clock.now = self.now
+        self.core = StreamCore(self.case.sock, self.dispatcher, self.case, self.case)
+        self.core.data_received = self.received
+        self.core.starting = False
+        self.core.watch()
+        self.case.sock.incoming = [b"abc"]
+        self.wrote: list[float] = []
+
+    def register(self, fd, mask):
+        pass
+
+    modify = register
+
+    def poll(self, timeout):
+        return [(7, READ)]
+
+    def now(self):
+        return self.times.pop(0)
+
+    def received(self, data):
+        self.core.write(data)
+        self.wrote.append(self.core.sent_at)
+
+    def event(self):
+        assert self.dispatcher.select(None) == []
+
+
+@pytest.fixture
+def event():
+    return Event()
+
+
+def test_what_is_written_in_its_own_event_is_stamped_when_that_is_over(event):
+    """The clock is read then in any case; and code that took long before it wrote was not the peer's silence."""
+    event.event()
+    assert event.case.sock.sent == b"abc"
+    assert (event.core.heard_at, event.core.sent_at, event.times) == (5.0, 9.0, [])
+
+
+def test_an_event_without_a_write_stamps_none(event):
+    event.core.data_received = lambda data: None
+    before = event.core.sent_at
+    event.event()
+    assert (event.core.heard_at, event.core.sent_at) == (5.0, before)
+
+
+def test_what_waits_in_its_own_event_is_stamped_at_once(event):
+    """Its deadline counts from there, and not from when the event is over."""
+    event.case.sock.takes = [2]
+    event.times.insert(1, 6.0)
+    event.event()
+    assert (event.wrote, event.core.sent_at, event.times) == ([6.0], 6.0, [])
+
+
+def test_a_write_and_then_one_that_waits(event):
+    def received(data):
+        event.core.write(b"all of it")
+        event.core.write(b"not")
+
+    event.core.data_received = received
+    event.case.sock.takes = [9, BlockingIOError()]
+    event.times.insert(1, 6.0)
+    event.event()
+    assert (event.core.waiting, event.core.sent_at) == (3, 6.0)
+
+
+def test_what_is_written_to_another_in_an_event_is_stamped_at_once(event):
+    other = StreamCore(Sock(), event.dispatcher, event.case, event.case)
+    event.core.data_received = other.write
+    event.times.insert(1, 6.0)
+    event.event()
+    assert other.sent_at == 6.0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_event_that_is_interrupted_leaves_no_stamp_for_the_next(event, error):
+    def interrupted(data):
+        event.core.write(data)
+        raise error
+
+    event.core.data_received = interrupted
+    with pytest.raises(error):
+        event.event()
+    assert (event.dispatcher.current, event.dispatcher.has_written) == (None, False)
 
 
 @pytest.mark.parametrize("error", [BlockingIOError(), InterruptedError()])

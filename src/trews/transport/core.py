@@ -18,6 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from trews.backends import FAILED, READ, WRITE
+from trews.dispatcher import Dispatcher, StreamWatcher
 from trews.timers import clock_of
 from trews.transport.filepart import FilePart
 
@@ -47,7 +48,7 @@ def as_bytes(data: Any, what: str = "write()") -> bytes:
     raise TypeError(f"{what} takes bytes, bytearray or memoryview, not {type(data).__name__}{hint}")
 
 
-class StreamCore:
+class StreamCore(StreamWatcher):
     """Moves bytes between one socket and one protocol. Everything here runs on the loop's thread.
 
     Args:
@@ -59,6 +60,7 @@ class StreamCore:
     __slots__ = (
         "buffer",
         "data_received",
+        "dispatcher",
         "empty_waiter",
         "eof_seen",
         "eof_wanted",
@@ -77,7 +79,6 @@ class StreamCore:
         "poller",
         "recv",
         "send",
-        "sent_at",
         "size",
         "sock",
         "starting",
@@ -93,6 +94,9 @@ class StreamCore:
         self.recv: Any = sock.recv
         self.send: Any = sock.send
         self.poller: Any = poller
+        self.dispatcher: Dispatcher | None = (
+            poller if isinstance(poller, Dispatcher) else None
+        )  # the same, if it is one
         self.loop: Any = loop
         self.now: Any = clock_of(loop).now
         self.face: Any = face
@@ -114,7 +118,7 @@ class StreamCore:
         self.file_bytes: int = 0  # how many of these are in files, and not in memory
         self.total_in: int = 0  # bytes received
         self.total_out: int = 0  # bytes accepted by write
-        self.sent_at: float = poller.tick  # when the peer last took a byte
+        self.sent_at = poller.tick
         self.heard_at: float = self.sent_at  # when it last sent one
         self.empty_waiter: Any = None
         # Set while a write is not simply a write: it is given the data instead.
@@ -151,7 +155,10 @@ class StreamCore:
         elif size > RECV_MIN and count < size >> 2:
             self.size = max(RECV_MIN, size >> 1)
         self.total_in += count
-        self.heard_at = self.poller.tick
+        if self.dispatcher is not None:
+            self.heard_at = self.dispatcher.tick
+        else:
+            self.heard_at = self.poller.tick
         try:
             self.data_received(data)
         except (KeyboardInterrupt, SystemExit):
@@ -215,16 +222,23 @@ class StreamCore:
             return
         if not data:
             return
+        count: int = 0
         try:
             count = self.send(data)
         except (BlockingIOError, InterruptedError):
-            count = 0
+            pass
         except OSError as exc:
             self.break_off(exc)
             return
         size = len(data)
         self.total_out += size
-        self.sent_at = self.now()  # not `tick`, as code that ran long may write late: 40 ns
+        dispatcher = self.dispatcher
+        if dispatcher is not None and dispatcher.current is self:
+            dispatcher.has_written = count == size  # it reads the clock anyway, when this event is over
+            if count != size:
+                self.sent_at = self.now()
+        else:
+            self.sent_at = self.now()  # not `tick`, as code that ran long may write late
         if count != size:
             self.offset = count
             self.waiting = size - count
