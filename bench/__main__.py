@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import bulk, churn, framing, idle, imports, latency, raw, report, table, tls, udp
-from bench.benchmark import run
 from bench.programs import Lab, Missing, may_run_in_real_time
+from bench.rounds import run
 from bench.targets import Verdict, verdicts
 
 _ALL = (raw, churn, idle, latency, bulk, tls, udp, imports, framing)

@@ -1,13 +1,14 @@
-"""What one comparison is, and how its rows take turns: in every round each row once."""
+"""What one comparison is, and what comes out of it. How its rows take turns is in rounds.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.measure import Sample, Spread, spread
-from bench.programs import Command, Failed, Lab, Missing
+from bench.programs import Command, Lab
 
 PURE_SUFFIX = ", pure"  # behind the name of a row of trews that is measured in both builds
 
@@ -39,6 +40,8 @@ class Column(NamedTuple):
 
 # What one row gives in one round: a sample of each setting, by the setting's name.
 Samples = dict[str, Sample]
+# What measures a row whose server is up, once: by the setting's name.
+Measures = Mapping[str, Callable[[], Sample]]
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,10 @@ class Benchmark:
         title: what is compared, in a line.
         rows: all that take part.
         columns: what is told of them; the first is what is compared.
-        sample: measures one row, once.
+        session: while it is open, the server of a row is up and warm, and can be measured.
         floor: the name of the row with which all are compared, if any.
         settings: in which it is measured, in the order of the tables.
+        passes: how often in a round, by setting; 1 for those that are not in it.
         least_rounds: fewer are not asked of it.
         note: a sentence for below the table, known after the rounds.
     """
@@ -61,11 +65,23 @@ class Benchmark:
     title: str
     rows: Sequence[Row]
     columns: Sequence[Column]
-    sample: Callable[[Lab, Row], Samples]
+    session: Callable[[Lab, Row], AbstractContextManager[Measures]]
     floor: str | None
     settings: Sequence[str]
+    passes: Mapping[str, int] = field(default_factory=dict)
     least_rounds: int = 1
     note: Callable[[Lab], str] | None = None
+
+    @property
+    def turns(self) -> list[str]:
+        """The settings in which all rows are measured, one after another, in a round."""
+        return [setting for setting in self.settings for _ in range(self.passes.get(setting, 1))]
+
+    @property
+    def is_together(self) -> bool:
+        """Whether the servers of all rows are up at once, as several passes need it. Otherwise it is one at a time:
+        others would take the memory, or there are none."""
+        return len(self.turns) > len(self.settings)
 
 
 @dataclass
@@ -101,43 +117,3 @@ class Result:
     def rows(self) -> list[str]:
         """The names of those that were measured, in the order of the benchmark."""
         return list(dict.fromkeys(name for samples in self.rounds for name in samples))
-
-
-def both_builds(rows: Sequence[Row], lab: Lab) -> Iterator[Row]:
-    """The rows; where trews is compiled, its own as plain Python, too."""
-    for row in rows:
-        yield row
-        if row.is_trews and lab.has_two_builds:
-            yield replace(row, name=row.name + PURE_SUFFIX, is_pure=True)
-
-
-def run(benchmark: Benchmark, lab: Lab, rounds: int, tell: Callable[[str], None]) -> Result:
-    """Measure. Rows for which something is missing, and rounds of a row that go wrong, are in the result."""
-    result = Result(benchmark)
-    present = []
-    for row in both_builds(benchmark.rows, lab):
-        try:
-            row.command(lab, 0)
-        except Missing as exc:
-            result.skipped[row.name] = str(exc)
-        else:
-            present.append(row)
-    rounds = max(rounds, benchmark.least_rounds)
-    for number in range(1, rounds + 1):
-        samples: dict[str, Samples] = {}
-        for row in present:
-            tell(f"{benchmark.name}, round {number} of {rounds}: {row.name}")
-            try:
-                samples[row.name] = benchmark.sample(lab, row)
-            except Missing as exc:
-                result.skipped[row.name] = str(exc)
-            except (Failed, OSError) as exc:  # OSError: a server that ends while it is looked at
-                result.failed.append(f"{row.name}, round {number}: {exc}")
-        present = [row for row in present if row.name not in result.skipped]
-        result.rounds.append(samples)
-    if benchmark.note and result.rows:
-        try:
-            result.note = benchmark.note(lab)
-        except Failed as exc:
-            result.failed.append(f"the note below the table: {exc}")
-    return result

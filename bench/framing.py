@@ -6,7 +6,11 @@ is shared among them, and this is what is left.
 
 from __future__ import annotations
 
-from bench.benchmark import Benchmark, Column, Row, Samples
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from bench.benchmark import Benchmark, Column, Measures, Row
 from bench.loads import finished
 from bench.measure import Sample
 from bench.programs import HERE, Command, Lab
@@ -31,9 +35,10 @@ def work(name: str) -> Command:
     return lambda lab, port: [lab.python, str(HERE / "clients" / "framing_work.py"), name]
 
 
-def sample(lab: Lab, row: Row) -> Samples:
-    """In a process of its own each."""
-    return {setting: measured(lab, row, word) for setting, word in SETTINGS.items()}
+@contextmanager
+def session(lab: Lab, row: Row) -> Iterator[Measures]:
+    """In a process of its own each; there is no server."""
+    yield {setting: partial(measured, lab, row, word) for setting, word in SETTINGS.items()}
 
 
 def measured(lab: Lab, row: Row, word: str) -> Sample:
@@ -52,7 +57,7 @@ BENCHMARK = Benchmark(
         *(Row(name, work(word), is_trews=True) for name, word in FRAMERS.items()),
     ),
     columns=(Column("cpu", "CPU µs/message", 3), Column("rate", "messages/CPU second")),
-    sample=sample,
+    session=session,
     floor=FLOOR,
     settings=list(SETTINGS),
 )

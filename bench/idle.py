@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from bench import raw
-from bench.benchmark import Benchmark, Column, Row, Samples
-from bench.loads import wrk, wrk_sample
-from bench.measure import resident_bytes
-from bench.programs import Failed, Lab, Missing
+from bench.benchmark import Benchmark, Column, Measures, Row
+from bench.loads import REQUEST, warm_up, wrk_sample
+from bench.measure import Sample, resident_bytes
+from bench.programs import Failed, Lab, Missing, Running
 
 COUNT = 10_000
 ACTIVE = 64
@@ -23,7 +23,6 @@ SPARE = 500  # files besides those connections
 # A client address has 28,000 ports for one server; four of them leave room for those in TIME_WAIT.
 SOURCES = 4
 BATCH = 500  # opened, then asked, then heard: one by one, the two processes would wait for each other 20,000 times
-REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def allow_files(needed: int) -> None:
@@ -61,17 +60,23 @@ def idle_connections(port: int, count: int) -> Iterator[None]:
         yield
 
 
-def sample(lab: Lab, row: Row) -> Samples:
-    """64 alone, then among the idle ones, on one server."""
+@contextmanager
+def session(lab: Lab, row: Row) -> Iterator[Measures]:
+    """One setting."""
     allow_files(COUNT + SPARE)
     with lab.serving(row.command, row.is_pure) as server:
-        wrk(lab, server.port, ACTIVE, lab.warm_up)
-        alone = wrk_sample(lab, server, ACTIVE, lab.seconds)["cpu"]
-        before = resident_bytes(server.pid)
-        with idle_connections(server.port, COUNT):
-            grown = resident_bytes(server.pid) - before
-            among = wrk_sample(lab, server, ACTIVE, lab.seconds)["cpu"]
-    return {SETTING: {"bytes": grown / COUNT, "alone": alone, "among": among, "slowdown": among / alone}}
+        warm_up(server)
+        yield {SETTING: lambda: sample(lab, server)}
+
+
+def sample(lab: Lab, server: Running) -> Sample:
+    """64 alone, then among the idle ones."""
+    alone = wrk_sample(lab, server, ACTIVE, lab.seconds)["cpu"]
+    before = resident_bytes(server.pid)
+    with idle_connections(server.port, COUNT):
+        grown = resident_bytes(server.pid) - before
+        among = wrk_sample(lab, server, ACTIVE, lab.seconds)["cpu"]
+    return {"bytes": grown / COUNT, "alone": alone, "among": among, "slowdown": among / alone}
 
 
 BENCHMARK = Benchmark(
@@ -84,7 +89,7 @@ BENCHMARK = Benchmark(
         Column("among", "among the idle", 2),
         Column("slowdown", "ratio", 2),
     ),
-    sample=sample,
+    session=session,
     floor=None,
     settings=[SETTING],
 )

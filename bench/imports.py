@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from bench.benchmark import PURE_SUFFIX, Benchmark, Column, Row, Samples
+from bench.benchmark import PURE_SUFFIX, Benchmark, Column, Measures, Row
 from bench.loads import finished
+from bench.measure import Sample
 from bench.programs import Command, Failed, Lab
 
 SETTING = "beyond import asyncio"
@@ -52,7 +55,13 @@ def brought(lab: Lab, row: Row) -> tuple[list[str], int]:
     return lines[0].split(), int(lines[1])
 
 
-def sample(lab: Lab, row: Row) -> Samples:
+@contextmanager
+def session(lab: Lab, row: Row) -> Iterator[Measures]:
+    """There is no server."""
+    yield {SETTING: lambda: sample(lab, row)}
+
+
+def sample(lab: Lab, row: Row) -> Sample:
     """asyncio and then this, so that both have the machine in the same mood."""
     command = list(row.command(lab, 0))
     modules, contexts = brought(lab, row)  # and the byte code is there afterwards
@@ -61,7 +70,7 @@ def sample(lab: Lab, row: Row) -> Samples:
         alone.append(milliseconds(lab, [lab.python, "-c", "import asyncio"]))
         both.append(milliseconds(lab, command, row.is_pure))
     heavy = contexts + sum(name in HEAVY for name in modules)
-    return {SETTING: {"ms": min(both) - min(alone), "whole": min(both), "modules": len(modules), "heavy": heavy}}
+    return {"ms": min(both) - min(alone), "whole": min(both), "modules": len(modules), "heavy": heavy}
 
 
 def note(lab: Lab) -> str:
@@ -90,7 +99,7 @@ BENCHMARK = Benchmark(
         Column("modules", "modules"),
         Column("heavy", "too heavy"),
     ),
-    sample=sample,
+    session=session,
     floor=None,
     settings=[SETTING],
     least_rounds=15,

@@ -6,21 +6,23 @@ upon, TLS 1.3 with AES-256-GCM, with a certificate of ECDSA on P-256.
 
 from __future__ import annotations
 
+import ssl
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench import raw
-from bench.benchmark import Benchmark, Column, Row, Samples
+from bench.benchmark import Benchmark, Column, Measures, Row
 from bench.bulk import SIZE
-from bench.loads import sample_of, wrk, wrk_sample
+from bench.loads import sample_of, warm_up, wrk_sample
 from bench.measure import Sample
 from bench.programs import HERE, Command, Lab, Missing, Running, last_line, script
 
 CANNED, HANDSHAKES, BULK = "canned answer, 64 connections", "full handshakes", "20 MB writes"
 
 NGINX = """
-daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr error;
+daemon off; master_process off; pid {folder}/nginx-{port}.pid; error_log stderr error;
 events {{ worker_connections 4096; }}
 http {{
     access_log off; default_type text/plain; keepalive_requests 1000000000; tcp_nodelay on;
@@ -56,7 +58,7 @@ def nginx(lab: Lab, port: int, is_bulk: bool = False) -> Sequence[str]:
         if not (folder / "20MB").exists():
             (folder / "20MB").write_bytes(bytes(SIZE))
         answer = f"root {folder}; try_files /20MB =500;"
-    conf = folder / "nginx.conf"
+    conf = folder / f"nginx-{port}.conf"
     conf.write_text(NGINX.format(folder=folder, port=port, answer=answer))
     return [lab.program("nginx"), "-c", str(conf), "-p", str(folder), "-e", "stderr"]
 
@@ -83,16 +85,24 @@ def bulky(row: Row) -> Command:
     return lambda lab, port: [*row.command(lab, port), "--bulk"]
 
 
-def sample(lab: Lab, row: Row) -> Samples:
-    """All three, on two servers."""
+@contextmanager
+def session(lab: Lab, row: Row) -> Iterator[Measures]:
+    """All three; that of the writes has a server of its own, and as it may take much memory, only then."""
     with lab.serving(row.command, row.is_pure) as server:
-        wrk(lab, server.port, 64, lab.warm_up, tls=True)
-        canned = wrk_sample(lab, server, 64, lab.seconds, tls=True)
+        warm_up(server, ssl.create_default_context(cafile=certificate(lab) / "cert.pem"))
         client(lab, server, "handshakes", lab.warm_up)
-        handshakes = client(lab, server, "handshakes", lab.seconds)
+        yield {
+            CANNED: lambda: wrk_sample(lab, server, 64, lab.seconds, tls=True),
+            HANDSHAKES: lambda: client(lab, server, "handshakes", lab.seconds),
+            BULK: lambda: bulk(lab, row),
+        }
+
+
+def bulk(lab: Lab, row: Row) -> Sample:
+    """The writes of 20 MB."""
     with lab.serving(bulky(row), row.is_pure) as server:
         client(lab, server, "bulk", lab.warm_up)
-        return {CANNED: canned, HANDSHAKES: handshakes, BULK: client(lab, server, "bulk", lab.seconds)}
+        return client(lab, server, "bulk", lab.seconds)
 
 
 def client(lab: Lab, server: Running, what: str, seconds: float) -> Sample:
@@ -113,7 +123,8 @@ BENCHMARK = Benchmark(
         row("trews await read()", "trews_server", "await"),
     ),
     columns=(Column("cpu", "CPU µs each", 2), *raw.COLUMNS[1:]),
-    sample=sample,
+    session=session,
     floor="nginx",
     settings=(CANNED, HANDSHAKES, BULK),
+    passes={CANNED: 3},  # which is what is judged
 )

@@ -85,7 +85,7 @@ BENCHMARK = Benchmark(
     title="a test",
     rows=ROWS,
     columns=(Column("cpu", "CPU µs", 2), Column("rate", "a second")),
-    sample=lambda lab, row: {},
+    session=never,
     floor="floor",
     settings=["64"],
 )
