@@ -1,4 +1,4 @@
-"""Running the benchmarks: who has a turn, what is said of what is missing, the command, and short real runs."""
+"""Running the benchmarks: servers and loads, the command, and short real runs. Rounds are in test_bench_rounds.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,9 +17,9 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import __main__ as command
-from bench import loads, raw, report
-from bench.benchmark import Benchmark, Column, Row, run
-from bench.programs import Facts, Failed, Lab, Missing, free_port, may_run_in_real_time, native, script
+from bench import loads, programs, raw, report
+from bench.programs import Failed, Lab, Missing, free_port, may_run_in_real_time
+from bench.rounds import run
 from tests.conftest import absent
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,106 +35,9 @@ def accepting(lab, port):
     return [sys.executable, "-c", serve, str(port)]
 
 
-def one(lab, row):
-    return {"64": {"cpu": 1.0, "rate": 1.0}}
-
-
-BENCHMARK = Benchmark(
-    name="raw",
-    title="a test",
-    rows=(Row("floor", starts), Row("peer", starts), Row("ours", starts, is_trews=True)),
-    columns=(Column("cpu", "CPU µs", 2), Column("rate", "a second")),
-    sample=one,
-    floor="floor",
-    settings=["64"],
-)
-
-
-class Bench(Lab):
-    """One that knows what it finds without asking."""
-
-    found = Facts("3.13.0", "OpenSSL 3", (), {"trews": "0.1.0"})
-    has_two_builds = False
-
-    @property
-    def facts(self):
-        return self.found
-
-
 @pytest.fixture
 def lab(tmp_path):
-    return Bench(sys.executable, 0.2, tmp_path)
-
-
-@linux
-def test_every_row_has_its_turn_in_every_round(lab):
-    turns = []
-
-    def sample(lab, row):
-        turns.append(row.name)
-        return one(lab, row)
-
-    result = run(replace(BENCHMARK, sample=sample, note=lambda lab: "noted"), lab, 2, lambda what: None)
-    assert turns == ["floor", "peer", "ours"] * 2
-    assert (len(result.rounds), result.note) == (2, "noted")
-
-
-@linux
-def test_a_benchmark_may_want_more_rounds(lab):
-    assert len(run(replace(BENCHMARK, least_rounds=4), lab, 1, lambda what: None).rounds) == 4
-
-
-@linux
-def test_where_there_are_two_builds_trews_is_measured_in_both(lab):
-    lab.has_two_builds = True
-    turns = []
-
-    def sample(lab, row):
-        turns.append((row.name, row.is_pure))
-        return one(lab, row)
-
-    run(replace(BENCHMARK, sample=sample), lab, 1, lambda what: None)
-    assert turns == [("floor", False), ("peer", False), ("ours", False), ("ours, pure", True)]
-
-
-@linux
-def test_what_is_missing_skips_its_rows_and_nothing_else(lab, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-
-    def sample(lab, row):
-        if row.name == "client":
-            lab.program("wrk")
-        return one(lab, row)
-
-    rows = [
-        Row("gevent", script("gevent_server", package="gevent")),
-        Row("C", native("floor")),
-        Row("client", starts),
-        Row("floor", starts),
-    ]
-    result = run(replace(BENCHMARK, rows=rows, sample=sample), lab, 2, lambda what: None)
-    assert result.skipped == {
-        "gevent": 'gevent is not installed; pip install -e ".[bench]"',
-        "C": "cc is not installed; apt install gcc libc6-dev",
-        "client": "wrk is not installed; apt install wrk",
-    }
-    assert result.rows == ["floor"]
-    assert result.failed == []
-
-
-@linux
-def test_a_round_that_goes_wrong_is_told_and_the_next_is_run(lab):
-    outcomes = iter([Failed("it ended"), {"64": {"cpu": 1.0, "rate": 1.0}}])
-
-    def sample(lab, row):
-        outcome = next(outcomes)
-        if isinstance(outcome, Failed):
-            raise outcome
-        return outcome
-
-    result = run(replace(BENCHMARK, rows=[Row("floor", starts)], sample=sample), lab, 2, lambda what: None)
-    assert result.failed == ["floor, round 1: it ended"]
-    assert result.values("64", "floor", "cpu") == [1.0]
+    return Lab(sys.executable, 0.2, tmp_path)
 
 
 @linux
@@ -152,6 +56,45 @@ def test_a_server_is_stopped_whatever_happens(lab):
         raise KeyError
     with pytest.raises(ProcessLookupError):
         os.kill(server.pid, 0)
+
+
+@linux
+def test_several_servers_that_are_up_are_stopped_when_the_run_is(lab):
+    servers = []
+
+    @contextmanager
+    def session(lab, row):
+        with lab.serving(row.command) as server:
+            servers.append(server)
+            yield {raw.setting(64): interrupt}
+
+    def interrupt():
+        for server in servers:
+            os.kill(server.pid, 0)
+        raise KeyboardInterrupt
+
+    rows = [replace(row, command=accepting) for row in raw.ROWS[:3]]
+    several = replace(raw.BENCHMARK, rows=rows, session=session, settings=[raw.setting(64)])
+    with pytest.raises(KeyboardInterrupt):
+        run(several, lab, 1, lambda what: None)
+    assert len({server.port for server in servers}) == 3
+    for server in servers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(server.pid, 0)
+
+
+@linux
+def test_of_several_servers_each_says_itself_why_it_ended(lab):
+    def ends_after_a_connection(word):
+        serve = "import socket, sys; socket.create_server(('127.0.0.1', int(sys.argv[1]))).accept(); sys.exit('{}')"
+        return lambda lab, port: [sys.executable, "-c", serve.format(word), str(port)]
+
+    with pytest.raises(Failed, match="ended while it was measured: the first"):
+        with lab.serving(ends_after_a_connection("the first")) as first:
+            with pytest.raises(Failed, match="ended while it was measured: the second"):
+                with lab.serving(ends_after_a_connection("the second")) as second:
+                    for server in (first, second):
+                        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
 
 
 @linux
@@ -218,6 +161,18 @@ def test_a_place_for_results_that_cannot_be_is_refused_before_the_work(capsys, t
 
 def test_a_free_port_is_not_one_that_the_system_gives_to_clients():
     assert 20_000 <= free_port() < 32_000
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_port_of_another_server_is_not_free(kind, monkeypatch):
+    with socket.socket(type=kind) as sock:
+        sock.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            sock.listen()
+        port = sock.getsockname()[1]
+        monkeypatch.setattr(programs, "PORTS", range(port, port + 1))
+        with pytest.raises(Failed, match=f"no port from {port} to {port} is free"):
+            free_port()
 
 
 # --- wrk's report
@@ -292,11 +247,12 @@ def test_the_list(capsys):
 @linux
 @pytest.mark.parametrize(("check", "status"), [([], 0), (["--check"], 1)])
 def test_a_missed_must_is_a_status_for_those_who_ask(check, status, monkeypatch, capsys, tmp_path):
-    def sample(lab, row):
-        return {raw.setting(64): {"cpu": 9.0 if row.is_trews else 3.0, "rate": 1.0}}
+    @contextmanager
+    def session(lab, row):
+        yield dict.fromkeys(raw.BENCHMARK.settings, lambda: {"cpu": 9.0 if row.is_trews else 3.0, "rate": 1.0})
 
     rows = [replace(row, command=starts) for row in raw.ROWS]
-    monkeypatch.setitem(command.BENCHMARKS, "raw", replace(raw.BENCHMARK, rows=rows, sample=sample))
+    monkeypatch.setitem(command.BENCHMARKS, "raw", replace(raw.BENCHMARK, rows=rows, session=session))
     assert command.main(["raw", "--results", str(tmp_path), *check]) == status
     assert (
         "trews callbacks / C epoll floor = 3 (3–3): must ≤ 1.25 MISSED, goal ≤ 1.15 missed" in capsys.readouterr().out
