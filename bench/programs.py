@@ -85,8 +85,8 @@ class Lab:
     def __init__(self, python: str, seconds: float, folder: Path, real_time: bool | None = False) -> None:
         self.python = python
         self.seconds = seconds
-        # Python specialises its code in the first thousands of calls: 5,000 churned connections, and of other requests
-        # more. What is slower (20 MB, handshakes) is not Python's work.
+        # Python specialises its code in the first thousands of calls: this is about 3,000 connections in `churn`, the
+        # slowest. What is slower (20 MB, handshakes) is hardly Python's work.
         self.warm_up = min(0.3, seconds)
         self.folder = folder
         self.remembered: dict[str, float] = {}  # what a benchmark measures once a run
