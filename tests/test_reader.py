@@ -19,15 +19,18 @@ class Case:
         self.reader.is_waiting = True
         self.task = asyncio.create_task(self.wait())
 
+    def give(self):
+        return self.reader.give(self.reader.future._callbacks, b"hi")
+
     async def wait(self):
-        return await self.reader
+        return await self.reader.wait()
 
 
 async def case():
     made = Case()
-    assert made.reader.callback is None  # no task awaits it yet
+    assert not made.reader.future._callbacks  # no task awaits it yet
     await asyncio.sleep(0)
-    assert made.reader.callback is not None
+    assert made.reader.future._callbacks
     return made
 
 
@@ -36,8 +39,7 @@ def test_what_does_not_wait_is_woken_in_vain():
         reader = Reader(asyncio.get_running_loop())
         assert not reader.is_waiting
         reader.wake()
-        reader.cancel()
-        assert await reader is NEED
+        assert await reader.wait() is NEED
 
     run(main())
 
@@ -47,7 +49,7 @@ def test_who_was_woken_before_it_awaits_does_not_wait():
         reader = Reader(asyncio.get_running_loop())
         reader.is_waiting = True
         reader.wake()
-        assert await reader is NEED
+        assert await reader.wait() is NEED
 
     run(main())
 
@@ -69,7 +71,7 @@ def test_what_is_given_is_there_at_once():
 
     async def main():
         made = await case()
-        asyncio.get_running_loop().call_soon(made.reader.give, b"hi")
+        asyncio.get_running_loop().call_soon(made.give)
         asyncio.get_running_loop().call_soon(lambda: seen.append(made.task.done()))
         assert await made.task == b"hi"
 
@@ -78,15 +80,31 @@ def test_what_is_given_is_there_at_once():
     assert seen == [True]
 
 
-def test_cancelled_it_waits_no_more():
+def test_it_waits_again_for_the_same():
+    async def main():
+        made = await case()
+        reader = made.reader
+        future = reader.future
+        asyncio.get_running_loop().call_soon(made.give)
+        assert await made.task == b"hi"
+        reader.is_waiting = True
+        made.task = asyncio.create_task(made.wait())
+        await asyncio.sleep(0)
+        assert reader.future is future
+        asyncio.get_running_loop().call_soon(made.give)
+        assert await made.task == b"hi"
+
+    run(main())
+
+
+def test_cancelled_it_can_be_given_nothing():
     async def main():
         made = await case()
         made.task.cancel("enough")
+        assert not made.reader.future._callbacks
+        made.reader.wake()
         with pytest.raises(asyncio.CancelledError, match="enough"):
             await made.task
-        assert not made.reader.is_waiting
-        assert made.reader.callback is None
-        made.reader.wake()
 
     run(main())
 
@@ -95,7 +113,7 @@ def test_cancelled_after_it_was_woken_the_task_is_cancelled():
     async def main():
         made = await case()
         made.reader.wake()
-        assert made.reader.cancel() is False
+        assert not made.reader.future._callbacks
         made.task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await made.task
@@ -113,11 +131,50 @@ def test_who_has_waited_too_long_is_woken_and_told():
     run(main())
 
 
-def test_given_inside_the_tasks_own_context_it_goes_on_in_the_next_turn():
+@pytest.mark.parametrize("where", ["the task's own context", "another task"])
+def test_where_the_task_cannot_go_on_it_is_given_nothing_and_waits(where):
     async def main():
         made = await case()
-        made.reader._context.run(made.reader.give, b"hi")
+        if where == "another task":
+            assert made.give() is False
+        else:
+            ((_, context),) = made.reader.future._callbacks
+            asyncio.get_running_loop().call_soon(lambda: seen.append(context.run(made.give)))
+            await asyncio.sleep(0)
+            assert seen == [False]
+        await asyncio.sleep(0)
         assert not made.task.done()
+        assert made.reader.is_waiting
+        asyncio.get_running_loop().call_soon(made.give)
         assert await made.task == b"hi"
+
+    seen: list[bool] = []
+    run(main())
+
+
+def test_cancelled_where_it_could_be_given_nothing_it_is_cancelled():
+    async def main():
+        made = await case()
+        assert made.give() is False
+        made.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await made.task
+
+    run(main())
+
+
+def test_an_error_of_the_loop_itself_is_not_mistaken_for_that():
+    async def main():
+        made = await case()
+        future = made.reader.future
+        ((_, context),) = future._callbacks
+
+        def callback(_):
+            made.reader._message = NEED  # taken, as by a task that goes on
+            raise RuntimeError("the loop is broken")
+
+        with pytest.raises(RuntimeError, match="broken"):
+            made.reader.give([(callback, context)], b"hi")
+        made.task.cancel()
 
     run(main())

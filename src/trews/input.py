@@ -87,7 +87,7 @@ class Input(Lifecycle):
                 reader.is_waiting = True
                 if self._has_input or not self._is_reading or self.idle_timeout is not None:
                     self._regulate()
-                message = await reader
+                message = await reader.wait()
                 if message is NEED:
                     message = self._read_now(reader)
             self._spare_reader = reader

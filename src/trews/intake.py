@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -74,10 +73,11 @@ class Intake(Output):
         if self._has_input or self._is_paused or self._is_pumping:
             self._keep(data)
         elif reader is not None:
-            if reader.callback is not None and asyncio.current_task(self._loop) is None:
+            callbacks = reader.future._callbacks
+            if callbacks:
                 message = self._at_once(reader.framer, data)
-                if message is not NEED:
-                    reader.give(message)
+                if message is not NEED and not reader.give(callbacks, message):
+                    self._keep(data)
             else:
                 self._keep(data)
         elif not self._has_on_read or self._task is not None:
