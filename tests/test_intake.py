@@ -41,7 +41,7 @@ class TestAtOnce:
         w.feed(data)
         assert w.connection.seen == [message] * 2
         assert w.connection._inbox is before
-        assert not w.connection._has_input
+        assert not w.connection._has_news
 
     @pytest.mark.parametrize(
         ("data", "messages"), [(b"a", []), (b"a;b;", [b"a", b"b"]), (b"a;b", [b"a"]), (b";", [b""])]
@@ -49,7 +49,7 @@ class TestAtOnce:
     def test_less_or_more_goes_the_long_way_and_comes_to_the_same(self, data, messages):
         w = noting(framer=b";").feed(data)
         assert w.connection.seen == messages
-        assert w.connection._has_input is not data.endswith(b";")
+        assert w.connection._has_news is not data.endswith(b";")
         w.feed(b"z;")
         assert w.connection.seen[-1] == (b"z" if data.endswith(b";") else data.rpartition(b";")[2] + b"z")
 

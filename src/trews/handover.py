@@ -82,7 +82,7 @@ class Handover(asyncio.Protocol):
             new._deadlines.watch_stall(new.write_timeout)
         if self._data and new._phase is Phase.OPEN:
             new._own_inbox().feed(self._data)
-            new._has_input = True
+            new._has_news = True
             new._pump()
         if self._is_eof:
             new.eof_received()

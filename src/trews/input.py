@@ -49,43 +49,37 @@ class Input(Lifecycle):
         """
         if timeout is not None:
             check_wait(timeout)
-        if self._reader is not None:
-            raise BusyError(f"another read() is waiting on {self!r}; a connection has one reader at a time")
-        if self._phase is _NEW:
-            self._require_connected()
-        value = self.framer if framer is SETTING else framer
-        self._reader = reader = self._spare_reader or Reader(self._loop)
+        reader = self._spare_reader
+        if reader is None:
+            reader = self._new_reader()
+        self._reader = reader
         self._spare_reader = None
-        reader.framer = value
+        reader.framer = value = self.framer if framer is SETTING else framer
         message: Any = NEED
         timer = None
         try:
             # If nothing is there and it waited for the same before, there is no need to look.
-            if (
-                self._has_input
-                or value is not reader.waited_for
-                or self.max_message != reader.limit
-                or self._is_eof
-                or self._is_stopping
-                or self._phase is not _OPEN
-            ):
+            if self._has_news or value is not reader.waited_for or self.max_message != reader.limit:
                 reader.taken += 1
                 if reader.taken > 1 and self._had_turn(reader):  # a full inbox must not keep the others from running
                     reader.taken = 1
                     await asyncio.sleep(0)
                     reader.took_since = self._clock.tick
                 message = self._read_now(reader)
+                if message is NEED:
+                    reader.waited_for = value if self._inbox.waits_for_bytes() else NEED
+                    reader.limit = self.max_message
             while message is NEED:
-                if reader.is_timed_out:
-                    raise TimedOut(f"no message came within {timeout:g} s")
-                if timer is None and timeout is not None:
-                    timer = self._loop.call_later(timeout, reader.time_out)
-                reader.taken = 0
-                reader.took_since = 0.0
-                reader.waited_for = value if self._inbox.waits_for_bytes() else NEED
-                reader.limit = self.max_message
+                if timeout is not None:
+                    if reader.is_timed_out:
+                        raise TimedOut(f"no message came within {timeout:g} s")
+                    if timer is None:
+                        timer = self._loop.call_later(timeout, reader.time_out)
+                if reader.taken:
+                    reader.taken = 0
+                    reader.took_since = 0.0
                 reader.is_waiting = True
-                if self._has_input or not self._is_reading or self.idle_timeout is not None:
+                if self._has_news or self.idle_timeout is not None:
                     self._regulate()
                 message = await reader.wait()
                 if message is NEED:
@@ -96,18 +90,17 @@ class Input(Lifecycle):
             if timer is not None:
                 timer.cancel()
                 reader.is_timed_out = False
-            if (
-                self._has_input
-                or self._is_eof
-                or self._is_stopping
-                or not self._is_reading
-                or self._phase is not _OPEN
-                or self.idle_timeout is not None
-            ):
+            if self._has_news or self.idle_timeout is not None:
                 self._after_read()
         if framer is SETTING and not message:
             self._spend(value, message)
         return message
+
+    def _new_reader(self) -> Reader:
+        if self._reader is not None:
+            raise BusyError(f"another read() is waiting on {self!r}; a connection has one reader at a time")
+        self._require_connected()
+        return Reader(self._loop)
 
     def _had_turn(self, reader: Reader) -> bool:
         """Whether read() has given so many messages, or for so long, that the others must run."""

@@ -35,7 +35,7 @@ class Intake(Output):
 
     _clock: Clock
     _reader: Reader | None
-    _has_input: bool  # something is in the inbox, or was: `_regulate` looks again
+    _has_news: bool  # see `Lifecycle._prepare`
     _is_eof: bool
     _is_paused: bool  # by the user
     _is_pumping: bool
@@ -70,7 +70,7 @@ class Intake(Output):
         if self._phase is not _OPEN:
             return  # closing: thrown away
         reader = self._reader
-        if self._has_input or self._is_paused or self._is_pumping:
+        if self._has_news or self._is_paused or self._is_pumping:
             self._keep(data)
         elif reader is not None:
             callbacks = reader.future._callbacks
@@ -107,17 +107,17 @@ class Intake(Output):
         try:
             message = self._own_inbox().receive(framer, self.max_message, data)
         except (KeyboardInterrupt, SystemExit):
-            self._has_input = True
+            self._has_news = True
             raise
         except BaseException as exc:
-            self._has_input = True
+            self._has_news = True
             if self._reader is None:
                 self._refused(exc)
             else:
                 self._reader.wake()  # it takes it, and gets the error where it belongs
             return NEED
         if message is NEED:
-            self._has_input = True
+            self._has_news = True
             self._pump()
         return message
 
@@ -131,7 +131,7 @@ class Intake(Output):
     def _keep(self, data: bytes) -> None:
         """Somebody will want it."""
         self._own_inbox().feed(data)
-        self._has_input = True
+        self._has_news = True
         if self._is_pump_due:
             self._regulate()  # it has had this turn already
         else:

@@ -97,7 +97,9 @@ class Lifecycle(Intake):
         self._task = None
         self._reader: Reader | None = None
         self._spare_reader: Reader | None = None  # of the read() before
-        self._has_input = False  # something is in the inbox, or was: `_regulate` looks again
+        # Whether there is, or was, something to look at: in the inbox, an end of any kind, that nothing is read from the
+        # peer. Each sets it; `_regulate` looks again.
+        self._has_news = False
         self._is_eof = False
         self._is_paused = False  # by the user
         self._is_pumping = False
@@ -135,7 +137,7 @@ class Lifecycle(Intake):
                 self._made.set_result(None)
 
     def eof_received(self) -> bool:
-        self._is_eof = True
+        self._is_eof = self._has_news = True
         self._pump()
         return True  # the transport stays open: what is closed when is decided here
 
@@ -328,7 +330,6 @@ class Lifecycle(Intake):
         """Decide whether to read from the peer, and which clocks run."""
         reader = self._reader
         inbox = self._inbox
-        self._has_input = len(inbox) > 0
         if reader is not None:
             is_hungry = reader.is_waiting
         else:
@@ -340,6 +341,8 @@ class Lifecycle(Intake):
             wanted = is_hungry or len(inbox) <= self.read_high
         if wanted is not self._is_reading:
             self._read_from_peer(wanted)
+        is_ending = self._is_eof or self._is_stopping or self._phase is not _OPEN
+        self._has_news = is_ending or not wanted or len(inbox) > 0
         if is_hungry and inbox.partial and (self.framer if reader is None else reader.framer) is not None:
             self._deadlines.run_message()
         else:
@@ -370,6 +373,7 @@ class Lifecycle(Intake):
             return
         self._set_reason(reason)
         self._phase = _FLUSHING
+        self._has_news = True
         self._inbox.clear()
         self._is_paused = False
         transport = self._transport
@@ -429,6 +433,7 @@ class Lifecycle(Intake):
         was_open = self._phase is _OPEN
         self._note_address()
         self._phase = _DOWN
+        self._has_news = True
         if was_open and self._server is not None:
             self._server._closing(self)
         for task in self._spawned:
@@ -498,7 +503,7 @@ class Lifecycle(Intake):
 
     def _close_when_done(self) -> None:
         """Close when the running callback has returned and what has arrived is handed out; read no more."""
-        self._is_stopping = True
+        self._is_stopping = self._has_news = True
         if self._phase is _OPEN:
             self._pump_soon()
 
