@@ -211,6 +211,19 @@ class TestTasks:
         assert seen == [False]
         assert task.result().startswith(b"x")
 
+    @pytest.mark.parametrize("framer", [None, b"\n", 2])
+    def test_and_is_not_lost_if_who_read_is_cancelled_before(self, framer):
+        w = wire(trews.Connection, framer=framer)
+        task = start(w, w.connection.read())
+
+        async def feeding():
+            w.connection.data_received(b"x\n")
+            task.cancel()
+
+        start(w, feeding()).result()
+        assert task.cancelled()
+        assert start(w, w.connection.read()).result().startswith(b"x")
+
     def test_data_that_comes_inside_of_a_task_of_another_loop_does_not(self):
         w = wire(trews.Connection, framer=b"\n")
         other = wire(trews.Connection, framer=b"\n")

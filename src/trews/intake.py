@@ -67,15 +67,15 @@ class Intake(Output):
 
         That is the usual case; through `_pump` a message of a framer takes 2.5 us longer (CPython 3.13, uncompiled).
         """
-        if self._phase is not _OPEN:
-            return  # closing: thrown away
         reader = self._reader
-        if self._has_news or self._is_paused or self._is_pumping:
-            self._keep(data)
+        if self._has_news or self._is_pumping:
+            if self._phase is _OPEN:  # closing, it is thrown away
+                self._keep(data)
         elif reader is not None:
             callbacks = reader.future._callbacks
             if callbacks:
-                message = self._at_once(reader.framer, data)
+                framer = reader.framer
+                message = data if framer is None else self._at_once(framer, data)
                 if message is not NEED and not reader.give(callbacks, message):
                     self._keep(data)
             else:

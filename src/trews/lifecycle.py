@@ -97,9 +97,9 @@ class Lifecycle(Intake):
         self._task = None
         self._reader: Reader | None = None
         self._spare_reader: Reader | None = None  # of the read() before
-        # Whether there is, or was, something to look at: in the inbox, an end of any kind, that nothing is read from the
-        # peer. Each sets it; `_regulate` looks again.
-        self._has_news = False
+        # Whether there is, or was, something to look at before bytes or a read(): what is in the inbox, an end of any
+        # kind, a pause, that it is not open. Each sets it; `_regulate` looks again.
+        self._has_news = True
         self._is_eof = False
         self._is_paused = False  # by the user
         self._is_pumping = False
@@ -122,6 +122,7 @@ class Lifecycle(Intake):
         if loop.get_debug():
             debugging.check_threads(self)
         self._phase = _OPEN
+        self._has_news = self._is_stopping
         if debugging.is_tracing:
             debugging.trace(self, transport)
         if self._server is not None:
