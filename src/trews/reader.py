@@ -19,7 +19,7 @@ _DONE.set_result(None)
 class Reader:
     """A `read()` in progress. `wait` waits for `give`, or for `wake`.
 
-    A task asks a future of asyncio's own in C, and anything else by calls into Python: 5,100 instructions of 33,200 a
+    A task asks a future of asyncio's own in C, and anything else by calls into Python: 5,000 instructions of 33,200 a
     request (CPython 3.13, compiled). So it waits for such a one. But a future's callbacks come in the next turn of the
     loop; `give` takes the task's off, and calls it here. The future is not done then, and is there for the next wait.
 
