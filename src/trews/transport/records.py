@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RECORD: Final = 16 * 1024  # bytes in one record at most (RFC 8446, 5.1)
+HEADER: Final = 5  # bytes before each record: kind, version, and in the last two how many follow (5.1)
 RECORDS_A_TURN: Final = 256  # then the others get theirs
 OVERHEAD: Final = 96  # bytes around the data of a record, at most (TLS 1.2 with CBC)
 BARREN_MAX: Final = 4 * RECORD  # bytes without data. A record, tickets, a renegotiation with its certificates are less.
@@ -50,6 +51,7 @@ class Records:
         self._sealed: bytes | memoryview = b""  # not given to OpenSSL yet
         self._barren: int = 0  # bytes given to it, less the records that came of them
         self._is_cut: bool = False
+        self._is_even: bool = False  # OpenSSL has nothing left of what it was given, not even a part of a record
         self.rest: TLSError | bytes | None = None
         self.has_more: bool = False
 
@@ -66,13 +68,44 @@ class Records:
         """Give all to OpenSSL, for a call that waits for input; returns how much it has not worked off."""
         self._write(self._sealed)
         self._sealed = b""
+        self._is_even = False
         return self._incoming.pending
+
+    def one(self, data: bytes) -> bytes:
+        """This has come, and nothing waits: the data in it, if it is one record; else `b""`, and `take` has the rest.
+
+        That is the usual case. OpenSSL can have nothing left after it, and nothing to say, so neither is asked; and no
+        more is read into than was received: 16 KiB would be of malloc, which is given back all but some bytes of it.
+        """
+        size = len(data)
+        if not self._is_even or size < HEADER or (data[3] << 8 | data[4]) != size - HEADER:
+            self.feed(data)
+            return b""
+        self._is_even = False
+        self._write(data)
+        try:
+            piece = self._read(size)
+        except ssl.SSLWantReadError:  # a ticket, a key update, a record of nothing
+            self._barren += size
+            return b""
+        except ssl.SSLError as exc:
+            self._fail(exc)
+            return b""
+        if not piece:
+            self.rest = b""
+        elif len(piece) < size:
+            self._is_even = True
+        else:  # it was compressed: this may not be all of it
+            self.has_more = True
+        return piece
 
     def take(self) -> bytes:
         """The data of what has come, so much as a turn allows; `b""`: there is none yet, or `rest` says why."""
+        if self.rest is not None:
+            return b""
         read, incoming = self._read, self._incoming
         pieces: list[bytes] = []
-        self.has_more = False
+        self.has_more = self._is_even = False
         try:
             self._give()
             while True:
@@ -93,20 +126,23 @@ class Records:
                 # (To read on until it raises WantRead would be 1.5 us.)
                 if not incoming.pending:
                     if not self._sealed:
+                        self._is_even = True
                         break
                     self._give()
                 if len(pieces) == RECORDS_A_TURN:
                     self.has_more = True
                     break
-        except ssl.SSLZeroReturnError:  # the end, after we have said ours
-            self.rest = b""
         except ssl.SSLError as exc:
-            self.rest = self._broken(exc)
+            self._fail(exc)
         except TLSError as exc:
             self.rest = exc
         if self._is_cut and self.rest is None and not self.has_more:
             self.rest = TLSError("the peer, or somebody between, cut the stream short: it ended without TLS' goodbye")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _fail(self, exc: ssl.SSLError) -> None:
+        # ZeroReturn is the end, after we have said ours.
+        self.rest = b"" if isinstance(exc, ssl.SSLZeroReturnError) else self._broken(exc)
 
     def _give(self) -> None:
         piece = self._sealed

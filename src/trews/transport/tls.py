@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 
 HANDSHAKE_TIMEOUT: Final = 10.0  # seconds
-# Of what is below, at once. Not less, as the core's is: what is salvaged after a failed send is whole records.
-RECV_MIN: Final = 2 * RECORD
+RECV_MIN: Final = 479  # of what is below, at once: see `core`
+RECV_NEXT: Final = 2 * RECORD
 RECV_MAX: Final = 16 * RECORD
 CHUNK_MAX: Final = 4 * RECORD  # sealed at once: more each time that all is taken, one record after it was not
 SEND_MAX: Final = 16 * RECORD  # then the others get their turn
@@ -269,14 +269,20 @@ class TLSSocket:
         self._sock.setsockopt(*args)
 
     def recv(self, size: int) -> bytes:
-        """What has come, in clear: all records of one recv below, whatever `size` says, or so many as a turn allows."""
+        """What has come, in clear: all records of one recv below, or so many as a turn allows.
+
+        That may be more than `size`. It says how much is wanted below: the most there is, for who calls until nothing
+        comes and would take a part of a record for that (`salvage` of the core).
+        """
         if self._rest is not None:
             return self._ended(self._rest)
         if self._state != OPEN:
             raise BlockingIOError
         records = self._records
         if not records.has_more:
-            self._receive()
+            data = records.one(self._receive(RECV_MAX if size >= RECV_MAX else self._room))
+            if data:
+                return data
         data = records.take()
         if records.rest is not None:
             self._rest = records.rest
@@ -288,18 +294,16 @@ class TLSSocket:
             raise BlockingIOError
         return self._ended(self._rest)
 
-    def _receive(self) -> None:
-        room = self._room
+    def _receive(self, room: int) -> bytes:
         data = self._recv(room)
         count = len(data)
         if not count:
             self._records.cut()
-            return
-        self._records.feed(data)
-        if count == room:
-            self._room = min(room * 2, RECV_MAX)
+        elif count == room:
+            self._room = min(max(room * 2, RECV_NEXT), RECV_MAX)
         elif room > RECV_MIN and count < room >> 2:
-            self._room = room >> 1
+            self._room = max(room >> 1, RECV_MIN)
+        return data
 
     def _broken(self, exc: ssl.SSLError) -> TLSError:
         error = TLSError(explain(exc, server_side=self._server_side, host=self._server_name))
@@ -510,7 +514,7 @@ class TLSSocket:
         if self._mask & READ:
             return WRITE
         try:
-            self._receive()
+            self._records.feed(self._receive(self._room))
         except OSError:
             return WRITE
         self._records.has_more = True
