@@ -8,7 +8,7 @@ import pytest
 
 from tests.tlspeer import V12, V13, contexts
 from trews.errors import TLSError
-from trews.transport.records import BARREN_MAX, OVERHEAD, RECORD, RECORDS_A_TURN, Records, engine_of
+from trews.transport.records import BARREN_MAX, HEADER, OVERHEAD, RECORD, RECORDS_A_TURN, Records, engine_of
 
 
 def broken(exc):
@@ -79,6 +79,121 @@ def test_a_whole_record_is_taken_by_one_read():
             assert len(ends.records.take()) == size
             assert not ends.records.has_more
             assert ends.ours.pending() == ends.incoming.pending == 0
+
+
+def opened(records, data):
+    """What comes of it when it is received."""
+    got = records.one(data) or records.take()
+    while records.has_more:
+        got += records.take()
+    return got
+
+
+@pytest.mark.parametrize("version", [V12, V13])
+@pytest.mark.parametrize("chunk", [1, 7, 50, 1000, RECORD, 10**6])
+def test_by_the_short_way_too_it_is_opened_however_it_is_cut(version, chunk):
+    ends = Ends(version)
+    data = b"".join(b"%d " % number for number in range(5000))
+    for size in (0, 1, 25, len(data)):
+        sealed = ends.sealed(b"ready", data[:size])
+        got = b""
+        for start in range(0, len(sealed), chunk):
+            got += opened(ends.records, sealed[start : start + chunk])
+        assert got == b"ready" + data[:size]
+        assert ends.records.rest is None
+
+
+@pytest.mark.parametrize("version", [V12, V13])
+def test_a_record_alone_is_opened_by_one_read_no_larger_than_it(version):
+    ends = Ends(version)
+    sizes = []
+
+    def read(size):
+        sizes.append(size)
+        return ends.ours.read(size)
+
+    ends.records._read = read
+    assert opened(ends.records, ends.sealed(b"before which nothing is known")) != b""
+    for size in (1, 40, RECORD - 1, RECORD):
+        sealed = ends.sealed(bytes(size))
+        sizes.clear()
+        assert ends.records.one(sealed) == bytes(size)
+        assert sizes == [len(sealed)]
+        assert not ends.records.has_more
+        assert ends.ours.pending() == ends.incoming.pending == 0
+
+
+def test_the_rest_of_a_record_may_look_like_one():
+    """By its 4th and 5th byte. There is another behind it, which must not be left in OpenSSL."""
+    ends = Ends()
+    assert opened(ends.records, ends.sealed(b"x")) == b"x"
+    while True:
+        first = ends.sealed(bytes(RECORD))
+        for cut in range(HEADER, 300):
+            missing = HEADER + (first[cut + 3] << 8 | first[cut + 4]) - (len(first) - cut) - 22  # around its data
+            if 0 < missing <= RECORD:
+                rest = first[cut:] + ends.sealed(bytes(missing))
+                assert ends.records.one(first[:cut]) == ends.records.take() == b""
+                assert len(opened(ends.records, rest)) == RECORD + missing
+                return
+        assert len(opened(ends.records, first)) == RECORD
+
+
+def test_a_record_alone_that_is_none_or_a_goodbye():
+    for is_goodbye in (True, False):
+        ends = Ends()
+        opened(ends.records, ends.sealed(b"x"))
+        data = b"\x17\x03\x03\x00\x20" + bytes(32)
+        if is_goodbye:
+            with pytest.raises(ssl.SSLWantReadError):
+                ends.peer.unwrap()
+            data = ends.to_us.read()
+        assert ends.records.one(data) == ends.records.take() == b""
+        if is_goodbye:
+            assert ends.records.rest == b""
+        else:
+            assert "BAD_RECORD_MAC" in str(ends.records.rest)  # and not what OpenSSL says when it is asked again
+
+
+class Given:
+    """As OpenSSL that has this: an error, or data."""
+
+    def __init__(self, incoming, *results):
+        self.incoming, self.results = incoming, list(results)
+
+    def read(self, size):
+        self.incoming.read()
+        result = self.results.pop(0) if self.results else ssl.SSLWantReadError()
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def test_what_was_compressed_is_read_on():
+    incoming = ssl.MemoryBIO()
+    records = Records(Given(incoming, b"x", b"y" * 25, b"z" * 9), incoming, broken)
+    assert opened(records, b"\x17\x03\x03\x00\x14" + bytes(20)) == b"x"
+    assert opened(records, b"\x17\x03\x03\x00\x14" + bytes(20)) == b"y" * 25 + b"z" * 9
+
+
+def test_after_our_goodbye_theirs_alone_is_the_end():
+    incoming = ssl.MemoryBIO()
+    records = Records(Given(incoming, b"x", ssl.SSLZeroReturnError()), incoming, broken)
+    assert opened(records, b"\x17\x03\x03\x00\x14" + bytes(20)) == b"x"
+    assert opened(records, b"\x17\x03\x03\x00\x14" + bytes(20)) == b""
+    assert records.rest == b""
+
+
+def test_records_alone_without_data_are_bounded_after_data_too():
+    incoming = ssl.MemoryBIO()
+    records = Records(Given(incoming, b"x"), incoming, broken)
+    record = b"\x17\x03\x03\x00\x16" + bytes(22)  # a key update
+    fed = 0
+    while records.rest is None:
+        opened(records, record)
+        fed += 27
+    assert "no data" in str(records.rest)
+    assert BARREN_MAX < fed <= BARREN_MAX + OVERHEAD + 2 * 27
 
 
 def test_a_turn_has_so_many_records():

@@ -13,9 +13,9 @@ import trews
 from tests.servers import virtually
 from tests.tlspeer import V12, V13, VERSIONS, Noting, Peer, begin, contexts, memory_ends, secured, settle
 from trews.backends import READ, WRITE
-from trews.errors import WriteBufferFull, WriteStalled
+from trews.errors import ConnectionClosed, WriteBufferFull, WriteStalled
 from trews.transport.records import RECORD
-from trews.transport.tls import CHUNK_MAX
+from trews.transport.tls import CHUNK_MAX, RECV_MAX, RECV_MIN, RECV_NEXT
 
 BOTH_VERSIONS = pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS)
 DATA = random.Random(0).randbytes(400_000)
@@ -267,6 +267,49 @@ async def test_chunks_grow_while_the_peer_keeps_up():
         connection.write(bytes(2 << 20))
         await settle()
         assert tls._chunk == RECORD
+
+
+@virtually
+async def test_as_much_is_received_at_once_as_lately_came():
+    async with secured() as (connection, peer):
+        tls = connection._transport.core.sock
+        sizes = []
+
+        def recv(size, recv=tls._recv):
+            sizes.append(size)
+            return recv(size)
+
+        tls._recv = recv
+        await peer.send(peer.seal(b"little"))
+        await settle()
+        assert set(sizes) == {RECV_MIN}
+        await peer.send(peer.seal(DATA))
+        await settle()
+        assert RECV_NEXT < max(sizes) <= RECV_MAX
+        for _ in range(10):
+            await peer.send(peer.seal(b"little"))
+            await settle()
+        assert sizes[-1] == RECV_MIN
+        assert connection.got == b"little" + DATA + b"little" * 10
+
+
+@virtually
+async def test_what_came_before_a_failed_send_is_salvaged_though_it_is_more_than_a_recv_takes():
+    """Of a record that is received in part nothing can be given, and the core calls until nothing is."""
+    async with secured(capacity=1 << 20) as (connection, peer):
+        tls = connection._transport.core.sock
+
+        def send(data):
+            raise BrokenPipeError
+
+        tls._send = send
+        peer.sock.send(peer.seal(DATA[:RECORD], DATA[RECORD:]))
+        assert tls._room < RECORD
+        connection.write(b"which nobody takes")
+        await settle()
+        assert connection.got == DATA
+        assert isinstance(connection.reason, ConnectionClosed)
+        assert not connection.is_open
 
 
 @virtually
