@@ -29,20 +29,26 @@ class Watcher(Protocol):
     def on_event(self, mask: int) -> None: ...
 
 
-class StreamWatcher:
-    """The watcher that most events are for: compiled, it is called without a look-up.
+class NativeWatcher:
+    """A watcher that is compiled where the dispatcher is, and called without a look-up."""
+
+    __slots__ = ()
+
+    def on_event(self, mask: int) -> None:
+        """As of a Watcher."""
+        raise NotImplementedError
+
+
+class Stamped(NativeWatcher):
+    """One that notes when the peer last took a byte.
 
     Attributes:
-        sent_at: when the peer last took a byte; of a write in its own event it is put here behind that.
+        sent_at: that; for a write in its own event the dispatcher sets it when the event is over.
     """
 
     __slots__ = ("sent_at",)
 
     sent_at: float
-
-    def on_event(self, mask: int) -> None:
-        """As of a Watcher."""
-        raise NotImplementedError
 
 
 class Dispatcher:
@@ -53,7 +59,7 @@ class Dispatcher:
         tick: the same as of the last event: a clock that costs nothing to read.
         calls: how often a watcher was called.
         keys: what asyncio has registered, by descriptor.
-        current: whose event this is.
+        current: whose event this is, if it is native; what hands an event on puts the other here.
         has_written: it has, and its `sent_at` is due when the event is over.
         loop: whose turns these are. None: `select` polls just once.
     """
@@ -66,7 +72,7 @@ class Dispatcher:
         self.calls: int = 0
         self.keys: dict[int, selectors.SelectorKey] = {}
         self.loop: Any = None
-        self.current: Any = None
+        self.current: NativeWatcher | None = None
         self.has_written: bool = False
         self._watchers: dict[int, Any] = {}
         self._masks: dict[int, int] = {}
@@ -217,17 +223,18 @@ class Dispatcher:
                 if watcher is None or (fresh and fd in fresh):
                     continue
                 self.calls += 1
-                self.current = watcher
-                if isinstance(watcher, StreamWatcher):
+                if isinstance(watcher, NativeWatcher):
+                    self.current = watcher
                     watcher.on_event(mask)
-                    tick = now()
-                    if self.has_written:
-                        self.has_written = False
-                        watcher.sent_at = tick
                 else:
+                    self.current = None
                     watcher.on_event(mask)
-                    tick = now()
+                tick = now()
                 self.tick = tick
+                if self.has_written:
+                    self.has_written = False
+                    if isinstance(self.current, Stamped):
+                        self.current.sent_at = tick
         finally:
             self.current = None
             self.has_written = False

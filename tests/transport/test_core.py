@@ -8,119 +8,16 @@ from __future__ import annotations
 import asyncio
 import io
 import socket
-import types
 
 import pytest
 
 import trews
+from tests.transport.cores import Case, Sock
 from tests.transport.streams import Protocol, connected, ended, memory_transport, on_ours, until
 from trews.backends import FAILED, READ, WRITE
-from trews.dispatcher import Dispatcher
 from trews.transport import core
 from trews.transport.core import CLOSING, LOST, NOTHING, OPEN, PIECES_A_SEND, SMALL, StreamCore
 from trews.transport.filepart import FilePart
-
-
-class Sock:
-    """Answers recv and send as a test says; by default nothing comes, and everything is taken."""
-
-    def __init__(self):
-        self.incoming: list[bytes | OSError] = []
-        self.takes: list[int | OSError] = []  # how many bytes each send takes
-        self.sent = b""
-        self.sizes: list[int] = []  # of each recv
-        self.pieces: list[int] = []  # of each sendmsg
-        self.shut: list[int] = []
-
-    def fileno(self):
-        return 7
-
-    def recv(self, size):
-        self.sizes.append(size)
-        answer = self.incoming.pop(0) if self.incoming else BlockingIOError()
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
-
-    def recv_into(self, buffer):
-        data = self.recv(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def send(self, data):
-        take = self.takes.pop(0) if self.takes else len(data)
-        if isinstance(take, OSError):
-            raise take
-        self.sent += bytes(data[:take])
-        return min(take, len(data))
-
-    def sendmsg(self, pieces):
-        self.pieces.append(len(pieces))
-        return self.send(b"".join(pieces))
-
-    def shutdown(self, how):
-        self.shut.append(how)
-
-
-class Case:
-    """A core; `notes` is what its face, owner and loop were asked, `watched` what is polled for."""
-
-    def __init__(self):
-        self.notes = []
-        self.sock = Sock()
-        self.watched = []
-        self.tick = 1.0
-        self.data = b""
-        self.soon = []
-        self.admits = True
-        self.protocol = types.SimpleNamespace(eof_received=lambda: self.notes.append("eof") or self.keeps_open)
-        self.keeps_open = True
-        self.clock = types.SimpleNamespace(now=lambda: 10.0)  # as a loop of ours has one
-        self.core = StreamCore(self.sock, self, self, self)
-        self.core.data_received = self.received
-        self.core.starting = False
-        self.core.watch()
-
-    # -- the poller, and the loop
-
-    def watch(self, fd, watcher, mask):
-        assert (fd, watcher) == (7, self.core)
-        self.watched.append(mask)
-
-    def call_soon(self, function, *args):
-        self.soon.append((function, args))
-
-    def run_soon(self):
-        while self.soon:
-            function, args = self.soon.pop(0)
-            function(*args)
-
-    # -- the face, and the owner
-
-    def received(self, data):
-        self.data += data
-
-    def get_protocol(self):
-        return self.protocol
-
-    def _fatal_error(self, exc, message):
-        self.notes.append((type(exc), message))
-        self.core.lose(exc)
-
-    def _maybe_resume_protocol(self):
-        self.notes.append("resume")
-
-    def _call_connection_lost(self, exc):
-        self.notes.append(("lost", exc))
-
-    def _refuse_write(self, data):
-        self.notes.append(("refused", data))
-
-    def _admit_more(self):
-        return self.admits
-
-    def _backlogged(self):
-        self.notes.append("backlogged")
 
 
 @pytest.fixture
@@ -151,100 +48,6 @@ def test_what_comes_is_counted_stamped_and_handed_on(case):
     case.tick = 3.0
     case.core.on_event(READ)
     assert (case.data, case.core.total_in, case.core.heard_at) == (b"abcd", 4, 3.0)
-
-
-class Event:
-    """A core that a dispatcher polls for; `event` is one for it, at 5.0, and it is 9.0 when that is over."""
-
-    def __init__(self):
-        self.case = Case()
-        self.dispatcher = Dispatcher(self)
-        self.times = [5.0, 9.0]
-        self.dispatcher.now = self.now
-        self.case.clock.now = self.now
-        self.core = StreamCore(self.case.sock, self.dispatcher, self.case, self.case)
-        self.core.data_received = self.received
-        self.core.starting = False
-        self.core.watch()
-        self.case.sock.incoming = [b"abc"]
-        self.wrote: list[float] = []
-
-    def register(self, fd, mask):
-        pass
-
-    modify = register
-
-    def poll(self, timeout):
-        return [(7, READ)]
-
-    def now(self):
-        return self.times.pop(0)
-
-    def received(self, data):
-        self.core.write(data)
-        self.wrote.append(self.core.sent_at)
-
-    def event(self):
-        assert self.dispatcher.select(None) == []
-
-
-@pytest.fixture
-def event():
-    return Event()
-
-
-def test_what_is_written_in_its_own_event_is_stamped_when_that_is_over(event):
-    """The clock is read then in any case; and code that took long before it wrote was not the peer's silence."""
-    event.event()
-    assert event.case.sock.sent == b"abc"
-    assert (event.core.heard_at, event.core.sent_at, event.times) == (5.0, 9.0, [])
-
-
-def test_an_event_without_a_write_stamps_none(event):
-    event.core.data_received = lambda data: None
-    before = event.core.sent_at
-    event.event()
-    assert (event.core.heard_at, event.core.sent_at) == (5.0, before)
-
-
-def test_what_waits_in_its_own_event_is_stamped_at_once(event):
-    """Its deadline counts from there, and not from when the event is over."""
-    event.case.sock.takes = [2]
-    event.times.insert(1, 6.0)
-    event.event()
-    assert (event.wrote, event.core.sent_at, event.times) == ([6.0], 6.0, [])
-
-
-def test_a_write_and_then_one_that_waits(event):
-    def received(data):
-        event.core.write(b"all of it")
-        event.core.write(b"not")
-
-    event.core.data_received = received
-    event.case.sock.takes = [9, BlockingIOError()]
-    event.times.insert(1, 6.0)
-    event.event()
-    assert (event.core.waiting, event.core.sent_at) == (3, 6.0)
-
-
-def test_what_is_written_to_another_in_an_event_is_stamped_at_once(event):
-    other = StreamCore(Sock(), event.dispatcher, event.case, event.case)
-    event.core.data_received = other.write
-    event.times.insert(1, 6.0)
-    event.event()
-    assert other.sent_at == 6.0
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_event_that_is_interrupted_leaves_no_stamp_for_the_next(event, error):
-    def interrupted(data):
-        event.core.write(data)
-        raise error
-
-    event.core.data_received = interrupted
-    with pytest.raises(error):
-        event.event()
-    assert (event.dispatcher.current, event.dispatcher.has_written) == (None, False)
 
 
 @pytest.mark.parametrize("error", [BlockingIOError(), InterruptedError()])

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from trews.backends import FAILED, READ, WRITE
-from trews.dispatcher import Dispatcher, StreamWatcher
+from trews.dispatcher import Dispatcher, Stamped
 from trews.timers import clock_of
 from trews.transport.filepart import FilePart
 
@@ -48,7 +48,7 @@ def as_bytes(data: Any, what: str = "write()") -> bytes:
     raise TypeError(f"{what} takes bytes, bytearray or memoryview, not {type(data).__name__}{hint}")
 
 
-class StreamCore(StreamWatcher):
+class StreamCore(Stamped):
     """Moves bytes between one socket and one protocol. Everything here runs on the loop's thread.
 
     Args:
@@ -94,11 +94,10 @@ class StreamCore(StreamWatcher):
         self.recv: Any = sock.recv
         self.send: Any = sock.send
         self.poller: Any = poller
-        self.dispatcher: Dispatcher | None = (
-            poller if isinstance(poller, Dispatcher) else None
-        )  # the same, if it is one
         self.loop: Any = loop
-        self.now: Any = clock_of(loop).now
+        clock: Any = clock_of(loop)
+        self.now: Any = clock.now
+        self.dispatcher: Dispatcher | None = clock if isinstance(clock, Dispatcher) else None  # of a loop of ours
         self.face: Any = face
         # Whose bytes these are: told of writes after the end (`_refuse_write`), asked before more is added to a
         # backlog (`_admit_more`), told that there is one (`_backlogged`). The face, or a connection of ours.

@@ -24,8 +24,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from trews.backends import FAILED, READ, WRITE
+from trews.dispatcher import Dispatcher, NativeWatcher
 from trews.errors import TLSError
-from trews.timers import wheel_of
+from trews.timers import clock_of, wheel_of
 from trews.transport.certificates import explain, plain_name
 from trews.transport.records import RECORD, Records, engine_of
 from trews.transport.tls_facts import TLS
@@ -52,7 +53,7 @@ LEAVING: Final = 3
 CLOSED: Final = 4
 
 
-class TLSSocket:
+class TLSSocket(NativeWatcher):
     """One end of a TLS connection.
 
     Args:
@@ -92,6 +93,8 @@ class TLSSocket:
         self._recv: Callable[[int], bytes] = sock.recv
         self._send: Callable[[Any], int] = sock.send
         self._poller: Any = poller  # a Dispatcher, or a socket that polls for itself
+        clock: Any = clock_of(loop)
+        self._dispatcher: Dispatcher | None = clock if isinstance(clock, Dispatcher) else None  # of a loop of ours
         self._wheel = wheel_of(loop)
         self.wheel_slot: float = 0.0
         self._context = contextvars.copy_context()
@@ -500,8 +503,15 @@ class TLSSocket:
             ready |= self._take_input()
         if self._unsent and not ready & FAILED:
             ready &= ~WRITE
-        if self._watcher is not None and ready & (self._mask | FAILED):
-            self._watcher.on_event(ready)
+        watcher = self._watcher
+        if watcher is not None and ready & (self._mask | FAILED):
+            if isinstance(watcher, NativeWatcher):
+                dispatcher = self._dispatcher
+                if dispatcher is not None and dispatcher.current is self:
+                    dispatcher.current = watcher
+                watcher.on_event(ready)
+            else:
+                watcher.on_event(ready)
         # Plain requests need none of these calls; to ask here is 3 % of a request.
         if self._records.has_more or self._rest is not None:
             self._tell_more()
