@@ -74,8 +74,8 @@ class Records:
     def one(self, data: bytes) -> bytes:
         """This has come, and nothing waits: the data in it, if it is one record; else `b""`, and `take` has the rest.
 
-        That is the usual case. OpenSSL can have nothing left after it, and nothing to say, so neither is asked; and no
-        more is read into than was received: 16 KiB would be of malloc, which is given back all but some bytes of it.
+        That is the usual case. OpenSSL can have nothing left after it and is not asked; and no more is read into than
+        was received: 16 KiB would be of malloc, which is given back all but some bytes of it.
         """
         size = len(data)
         if not self._is_even or size < HEADER or (data[3] << 8 | data[4]) != size - HEADER:

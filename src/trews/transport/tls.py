@@ -282,13 +282,13 @@ class TLSSocket(NativeWatcher):
         if self._state != OPEN:
             raise BlockingIOError
         records = self._records
+        data = b""
         if not records.has_more:
             data = records.one(self._receive(RECV_MAX if size >= RECV_MAX else self._room))
-            if data:
-                return data
-        data = records.take()
-        if records.rest is not None:
-            self._rest = records.rest
+        if not data:
+            data = records.take()
+            if records.rest is not None:
+                self._rest = records.rest
         if self._outgoing.pending:
             self._push_control()
         if data:
