@@ -127,7 +127,7 @@ class Round:
 
 
 def best(passes: Sequence[Sample], figure: str) -> Sample:
-    """The pass that was disturbed least: what else runs on a machine makes a pass dearer, and never cheaper.
+    """The pass that was disturbed least: what else runs on a machine makes a pass dearer.
 
     Args:
         passes: at least one.

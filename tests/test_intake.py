@@ -24,6 +24,27 @@ class Noting(trews.Connection):
         self.seen.append(reason)
 
 
+class Broken(Framer):
+    """Its decoder raises."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def decoder(self):
+        return BrokenDecoder(self.error)
+
+    def encode(self, message):
+        return message
+
+
+class BrokenDecoder(Decoder):
+    def __init__(self, error):
+        self.error = error
+
+    def decode(self, buffer, scanned):
+        raise self.error
+
+
 def noting(**settings):
     return wire(type("Noting", (Noting,), settings))
 
@@ -163,37 +184,15 @@ class TestErrors:
         assert (b"x" in w.connection.seen) is (when == 2)
 
     def test_of_a_decoder(self):
-        class Broken(Framer):
-            def decoder(self):
-                return BrokenDecoder()
-
-            def encode(self, message):
-                return message
-
-        class BrokenDecoder(Decoder):
-            def decode(self, buffer, scanned):
-                raise ZeroDivisionError
-
-        self.ends_with(noting(framer=Broken()).feed(b"x"), ZeroDivisionError)
+        self.ends_with(noting(framer=Broken(ZeroDivisionError)).feed(b"x"), ZeroDivisionError)
 
     @pytest.mark.parametrize("waits", [False, True], ids=["on_read", "read"])
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
     def test_an_interrupt_in_a_decoder_is_not_swallowed(self, error, waits):
-        class Broken(Framer):
-            def decoder(self):
-                return BrokenDecoder()
-
-            def encode(self, message):
-                return message
-
-        class BrokenDecoder(Decoder):
-            def decode(self, buffer, scanned):
-                raise error
-
         async def read(conn):
             await conn.read()
 
-        w = wire(read if waits else Noting, framer=Broken())
+        w = wire(read if waits else Noting, framer=Broken(error))
         with pytest.raises(error):
             w.connection.data_received(b"x")
 

@@ -15,15 +15,12 @@ from __future__ import annotations
 import socket
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from trews.backends import FAILED, READ, WRITE
 from trews.dispatcher import Dispatcher, Stamped
 from trews.timers import clock_of
 from trews.transport.filepart import FilePart
-
-if TYPE_CHECKING:
-    pass
 
 # A bytes object of 512 with its header, the largest that Python's own allocator has: malloc takes 0.1 us longer.
 RECV_MIN: Final = 479
