@@ -23,6 +23,9 @@ LAYERS = """
     inbox
     reader
     proxy_header
+    http.errors
+    http.head
+    http.http1
     backends
     dispatcher
     poller
@@ -41,6 +44,15 @@ LAYERS = """
     handler keeper handshakes registry
     server client
     serving
+    http.access_log http.multi http.cookies http.body http.deadlines http.forwarded
+    http.response http.request
+    http.debug_page
+    http.pipeline
+    http.answering
+    http.connection
+    http.server
+    http.wsgi http.asgi http.test_client
+    http
     __init__
     protocols.*
     cli.*
@@ -49,7 +61,7 @@ LAYERS = """
 """
 
 # These cut bytes and hold them; they work the same without a network, a clock or a log.
-BYTES_ONLY = {"framing", "inbox", "proxy_header"}
+BYTES_ONLY = {"framing", "inbox", "proxy_header", "http.errors", "http.head", "http.http1"}
 NOT_FOR_BYTES = {"asyncio", "socket", "ssl", "time", "logging"}
 
 # What `examples/` and `protocols/` may name: they are written as users write.

@@ -54,7 +54,7 @@ def connection_class(handler: Any, settings: dict[str, Any]) -> type[Connection]
                 f"{handler.__name__} is made without arguments, one for each connection, and its __init__ wants some; "
                 "what connections share belongs on a trews.Server subclass, as self.server"
             )
-        return _derive(handler, settings) if settings else handler
+        return derive(handler, settings) if settings else handler
     if isinstance(handler, Connection):
         raise TypeError(f"give the class {type(handler).__name__}, not an instance: each connection gets its own")
     if not callable(handler):
@@ -64,10 +64,10 @@ def connection_class(handler: Any, settings: dict[str, Any]) -> type[Connection]
         raise TypeError(f"the handler {name} has a `yield`; a handler is a plain `async def`")
     if not takes(handler, 1):
         raise TypeError(f"the handler {name} is called with one argument, the connection")
-    return _derive(HandlerConnection, {**settings, "_handler": staticmethod(handler)}, name)
+    return derive(HandlerConnection, {**settings, "_handler": staticmethod(handler)}, name)
 
 
-def _derive(cls: type[Connection], attributes: dict[str, Any], name: str = "") -> type[Connection]:
+def derive(cls: type[Connection], attributes: dict[str, Any], name: str = "") -> type[Connection]:
     """A subclass that differs in attributes only: what consumes messages stays."""
     body = {"__module__": cls.__module__, "__doc__": cls.__doc__, "_consumer": cls._consumer, **attributes}
     if not name:

@@ -89,6 +89,7 @@ class Lifecycle(Intake):
     _is_gone = False
     _is_aborted = False
     _has_handed_over = False
+    _deadlines_class: ClassVar[type[Deadlines]] = Deadlines
 
     def _prepare(self) -> None:
         """What is asked for at each message: see `Calls`."""
@@ -113,7 +114,7 @@ class Lifecycle(Intake):
         self._transport: Any = transport
         self._context = contextvars.copy_context()
         self._clock = clock_of(loop)
-        self._deadlines = Deadlines(self, loop)
+        self._deadlines = self._deadlines_class(self, loop)
         self._opened_at = time.time()
         # What the server knows is said by a PROXY header, perhaps.
         if self._remote_address is None:

@@ -1,0 +1,141 @@
+"""Response, and what of a handler's return becomes one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any
+
+from trews.http.cookies import set_cookie
+from trews.http.errors import Error, reason
+from trews.http.multi import Headers
+
+TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+JSON = "application/json"
+
+
+class Response:
+    """An answer with everything said.
+
+    Args:
+        body: str, bytes, dict or list (JSON), or an iterable or async iterable of str and bytes, which is sent piece by
+            piece, each when the peer has room for it.
+        status: 200 to 599.
+        headers: fields, as a mapping or as pairs; they may be changed until it is returned.
+        content_type: instead of the one that goes with `body`; a field Content-Type wins.
+        trailers: called when the body is sent; returns the fields to be sent behind it (a chunked body only).
+
+    Attributes:
+        body, status, headers, content_type, trailers: as given; `headers` as `Headers`.
+    """
+
+    def __init__(
+        self,
+        body: Any = b"",
+        status: int = 200,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        *,
+        content_type: str | None = None,
+        trailers: Any = None,
+    ) -> None:
+        check_status(status)
+        self.body = body
+        self.status = status
+        self.headers = Headers(headers)
+        self.content_type = content_type
+        self.trailers = trailers
+
+    def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
+        """Add a Set-Cookie field; `http.set_cookie` has the attributes and their defaults.
+
+        Raises:
+            ValueError, TypeError: it cannot be sent.
+        """
+        self.headers.add("Set-Cookie", set_cookie(name, value, **attributes))
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {reason(self.status)}>"
+
+
+def html(text: str, status: int = 200, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> Response:
+    """An answer that is an HTML page."""
+    return Response(text, status, headers, content_type=HTML)
+
+
+def check_status(status: Any) -> None:
+    """Refuse what is no status of a final response (TypeError or ValueError)."""
+    if isinstance(status, bool) or not isinstance(status, int):
+        raise TypeError(f"a status is a number such as 200, not {status!r}")
+    if not 200 <= status <= 599:
+        raise ValueError(f"a status is 200 to 599, not {status!r}")
+
+
+def encode(body: Any) -> tuple[bytes, str]:
+    """A body that is all there as bytes, and its content type.
+
+    Raises:
+        TypeError, ValueError: it can be no body.
+    """
+    if isinstance(body, str):
+        return body.encode(), TEXT
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body), "application/octet-stream"
+    if isinstance(body, (dict, list)):
+        if isinstance(body, list) and any(isinstance(part, (bytes, bytearray)) for part in body):
+            raise TypeError("a handler returned a list with bytes in it; join them, or return http.Response(iter(...))")
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(), JSON
+    raise TypeError(
+        f"a handler cannot return {body!r}; it returns str, bytes, dict, list, a status or an http.Response"
+    )
+
+
+def is_stream(body: Any) -> bool:
+    """Whether a body comes piece by piece."""
+    return isinstance(body, AsyncIterable) or (
+        isinstance(body, Iterable) and not isinstance(body, (str, bytes, bytearray, memoryview, dict, list, tuple))
+    )
+
+
+def as_response(result: Any) -> Response:
+    """What a handler returned, as a Response.
+
+    Raises:
+        TypeError, ValueError: it is nothing that a handler may return; says what is.
+    """
+    if isinstance(result, Response):
+        return result
+    if result is None:
+        raise TypeError("handler returned None; for an answer without a body it returns 204")
+    if isinstance(result, bool):
+        raise TypeError(f"handler returned {result!r}; a status is a number such as 200")
+    if isinstance(result, int):
+        return status_only(result)
+    if isinstance(result, tuple):
+        if len(result) not in (2, 3):
+            raise TypeError(
+                f"handler returned a tuple of {len(result)}; it is (status, body) or (status, body, headers)"
+            )
+        status, body, *headers = result
+        check_status(status)
+        if isinstance(body, Response):
+            body.status = status
+            for name, value in Headers(headers[0] if headers else ()).items():
+                body.headers.add(name, value)
+            return body
+        return Response(b"" if body is None else body, status, headers[0] if headers else ())
+    return Response(result)
+
+
+def status_only(status: int) -> Response:
+    """An answer of which the handler said the status only: its words are the body, where there may be one."""
+    check_status(status)
+    if status in (204, 205, 304):
+        return Response(b"", status)
+    return Response(f"{status} {reason(status)}\n", status)
+
+
+def from_error(exc: Error) -> Response:
+    """The answer that `raise http.Error(...)` asks for."""
+    body = f"{exc.status} {reason(exc.status)}\n" if exc.text is None else exc.text
+    return Response(b"" if exc.status in (204, 205, 304) else body, exc.status, exc.headers)

@@ -1,0 +1,209 @@
+"""http.Server: a `trews.Server` whose connections speak HTTP/1.1 and ask one handler; `http.serve` blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any
+
+from trews.endpoint import Endpoint
+from trews.handler import derive
+from trews.http.connection import HTTPConnection
+from trews.http.head import Limits
+from trews.names import takes
+from trews.server import Server as StreamServer
+from trews.server import State
+from trews.serving import serve as serve_stream
+from trews.settings import DEFAULTS, GRACE, KIB, check_known, check_setting
+
+if TYPE_CHECKING:
+    from trews.connection import Connection
+    from trews.registry import Drained
+
+logger = logging.getLogger("trews.http")
+
+# Sizes are bytes, times are seconds; None is no limit.
+SETTINGS: dict[str, Any] = {
+    "max_head": 32 * KIB,
+    "max_fields": 100,
+    "max_target": 8 * KIB,
+    "max_body": 10 * KIB * KIB,
+    "max_trailers": 8 * KIB,
+    "head_timeout": 10.0,
+    "body_timeout": 10.0,
+    "min_body_rate": 500.0,
+    "keep_alive_timeout": 75.0,
+    "access_log": None,
+}
+
+# Settings of connections that have no meaning here: HTTP says how its stream is cut.
+_NOT_OURS = ("framer", "max_message", "message_timeout", "half_close")
+_LIMITS = ("max_connections", "max_connections_per_host", "max_handshakes")
+
+
+class Server(StreamServer):
+    """Serves HTTP/1.1 on any number of endpoints.
+
+    Args:
+        app: the handler, any `f(request)`: a plain function, which gets the body read first; an `async def`, which
+            starts at the head; an object with `__call__`; `http.wsgi(...)` or `http.asgi(...)`.
+        settings: those below, those of connections (`write_timeout`, `idle_timeout`, …) and of `trews.Server`
+            (`max_connections`, …).
+
+    Settings (bytes and seconds; None is no limit):
+        max_head, max_fields: of a request, 32 KiB and 100 (answered 431). max_target: 8 KiB (414).
+        max_body: 10 MiB (413). max_trailers: 8 KiB (431).
+        head_timeout: from a head's first byte to its last, 10 s (408).
+        min_body_rate: 500 bytes/s, on average, after `body_timeout`, 10 s (408).
+        keep_alive_timeout: how long a connection may ask nothing, 75 s.
+        access_log: called with `(connection, request, status, size)` after each answer; None is none.
+
+    Raises:
+        TypeError, ValueError: an unknown setting, or what is no handler.
+    """
+
+    def __init__(self, app: Any, **settings: Any) -> None:
+        limits = {name: settings.pop(name) for name in _LIMITS if name in settings}
+        super().__init__(connection_class(check_app(app), settings), **limits)
+        self._left: set[asyncio.Task[Any]] = set()  # handlers that go on after their answer
+
+    def listen(self, *endpoints: Any) -> Any:
+        """As `trews.Server.listen`; `tls:` endpoints offer `http/1.1` by ALPN unless they say otherwise."""
+        return super().listen(*(_with_alpn(Endpoint.parse(endpoint)) for endpoint in endpoints))
+
+    def on_error(self, connection: Connection, exc: BaseException, /) -> Any:
+        """A handler raised `exc`. The default logs the traceback; the client gets a 500 that tells nothing of it."""
+        request = getattr(connection, "request", None)
+        what = f"{request.method} {request.raw_path}" if request is not None else "a handler"
+        logger.error("%r: %s failed", connection, what, exc_info=exc)
+
+    # -- handlers that go on after their answer
+
+    def _adopt(self, task: asyncio.Task[Any], connection: HTTPConnection) -> None:
+        self._left.add(task)
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            self._left.discard(task)
+            connection._left(task)
+            self._check_drained()
+
+        task.add_done_callback(ended)
+
+    def _check_drained(self) -> None:
+        if not self._left or self._state is not State.STOPPING:
+            super()._check_drained()
+
+    def _end_grace(self) -> None:
+        for task in self._left:
+            task.cancel()
+        super()._end_grace()
+
+    def _give_up(self) -> None:
+        for task in self._left:
+            logger.error("%r ignores the end of its server", task)
+        self._left.clear()
+        super()._give_up()
+
+
+def serve(app: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) -> Drained:
+    """Serve HTTP until SIGINT or SIGTERM, then drain and return. A second Ctrl-C aborts at once.
+
+    Args:
+        app: a handler, as `Server` takes it; or a `Server`.
+        endpoints: as for `Server.listen`: `8080`, `"tls:443?cert=c.pem&key=k.pem"`, `"unix:/run/app.sock"`, …
+        grace: seconds that requests in progress get when it stops.
+        settings: as for `Server`.
+
+    Raises:
+        As `trews.serve`.
+    """
+    if isinstance(app, Server):
+        return serve_stream(app, *endpoints, grace=grace, **settings)
+    return serve_stream(Server(app, **settings), *endpoints, grace=grace)
+
+
+def check_app(app: Any) -> Any:
+    """A handler as it is, if it can be one (TypeError)."""
+    if isinstance(app, type) or not callable(app):
+        raise TypeError(f"an HTTP handler is a function of a request, or an object that can be called, not {app!r}")
+    if not takes(app, 1):
+        hint = ""
+        if takes(app, 2):
+            hint = "; a WSGI application is http.wsgi(app)"
+        elif takes(app, 3):
+            hint = "; an ASGI application is http.asgi(app)"
+        raise TypeError(f"the handler {_name(app)} is called with one argument, the request{hint}")
+    return app
+
+
+def starts_at_head(app: Any) -> bool:
+    """Whether a handler is called when the head is there, and takes the body as it comes."""
+    says = getattr(app, "starts_at_head", None)
+    if isinstance(says, bool):
+        return says
+    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None))  # noqa: B004
+
+
+def connection_class(app: Any, settings: dict[str, Any]) -> type[HTTPConnection]:
+    """The class of the connections of a server with this handler and these settings.
+
+    Raises:
+        TypeError, ValueError: a setting is unknown, or has a value that it cannot have.
+    """
+    connection_settings = {name: value for name, value in DEFAULTS.items() if name not in _NOT_OURS}
+    check_known(settings, SETTINGS, connection_settings, dict.fromkeys(_LIMITS))
+    for name, value in settings.items():
+        if name in SETTINGS:
+            _check(name, value)
+        else:
+            check_setting(name, value)
+    own = {**SETTINGS, **{name: value for name, value in settings.items() if name in SETTINGS}}
+    limits = Limits(own.pop("max_head"), own["max_fields"], own.pop("max_target"))
+    attributes = {
+        **own,
+        **{name: value for name, value in settings.items() if name in connection_settings},
+        "app": staticmethod(app),
+        "access_log": staticmethod(own["access_log"]) if own["access_log"] is not None else None,
+        "starts_at_head": starts_at_head(app),
+        "head_limits": limits,
+    }
+    made: type[HTTPConnection] = derive(HTTPConnection, attributes)  # type: ignore[assignment]
+    return made
+
+
+_SIZES = ("max_head", "max_fields", "max_target", "max_body", "max_trailers")
+_TIMES = ("head_timeout", "body_timeout", "keep_alive_timeout")
+
+
+def _check(name: str, value: Any) -> None:
+    """Refuse a value that a setting of HTTP cannot have (TypeError or ValueError)."""
+    is_number = not isinstance(value, bool) and isinstance(value, (int, float))
+    if name in _SIZES:
+        if value is None and name == "max_body":
+            return
+        if not is_number or not isinstance(value, int):
+            raise TypeError(f"{name} is a whole number, not {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} is 1 or more, not {value!r}")
+    elif name in _TIMES and value is not None:
+        if not is_number:
+            raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
+        if not value > 0:
+            raise ValueError(f"{name} is a number of seconds above 0, or None for no limit, not {value!r}")
+    elif name == "min_body_rate":
+        if not is_number:
+            raise TypeError(f"{name} is a number of bytes a second, not {value!r}")
+        if not value >= 0:
+            raise ValueError(f"{name} is a number of bytes a second, 0 or more, not {value!r}")
+
+
+def _with_alpn(endpoint: Endpoint) -> Endpoint:
+    """A `tls:` endpoint that says by ALPN what is spoken here (RFC 7301)."""
+    if endpoint.kind != "tls" or endpoint.get("alpn") is not None:
+        return endpoint
+    return endpoint.with_options(alpn="http/1.1")
+
+
+def _name(app: Any) -> str:
+    return getattr(app, "__qualname__", None) or type(app).__qualname__
