@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import sys
 from abc import abstractmethod
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +20,7 @@ from trews.connection import Connection
 from trews.errors import Aborted, ClosedLocally
 from trews.http.errors import BadMessage, Error
 from trews.http.http1 import Writer, answer, field_lines, status_line
-from trews.http.pipeline import date_line
+from trews.http.pipeline import EAGER, date_line
 from trews.http.request import Answer, Request
 from trews.http.response import JSON, TEXT, as_response, encode, from_error, is_stream
 from trews.phase import Phase
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trews.http")
 
 _OPEN = Phase.OPEN
-_EAGER = sys.version_info >= (3, 12)
 CORK_MAX = 64 * 1024  # bytes that are held back to be sent together
 SKIP_MAX = 64 * 1024  # bytes of a body that nobody wanted, which are read to keep the connection
 
@@ -106,26 +104,29 @@ class Answering(Connection):
         elif inspect.isawaitable(result):
             self._handle(request, result, context)
         else:
-            start = STARTS.get(type(result))
-            if start is not None and request._state is Answer.NONE:
-                self._answer_simply(request, start, result)
-            else:
-                self._respond_safely(request, result)
+            self._answer_with(request, result)
+
+    def _answer_with(self, request: Request, result: Any) -> None:
+        start = STARTS.get(type(result))
+        if start is not None and request._state is Answer.NONE:
+            self._answer_simply(request, start, result)
+        else:
+            self._respond_safely(request, result)
 
     def _handle(self, request: Request, awaitable: Any, context: contextvars.Context) -> None:
         """Run a coroutine of the handler, or of its answer, as a task: at once, as far as it goes."""
         coroutine = as_coroutine(awaitable)
-        self._is_starting = True
         try:
-            if _EAGER:
+            if EAGER:
                 task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=self._loop, context=context, eager_start=True)  # type: ignore[call-arg, unused-ignore]
             else:
                 task = asyncio.Task(coroutine, loop=self._loop, context=context)
         except BaseException:  # KeyboardInterrupt or SystemExit in its first step
             self._drop(Aborted("the program ends"))
             raise
-        finally:
-            self._is_starting = False
+        self._take_task(request, task)
+
+    def _take_task(self, request: Request, task: asyncio.Task[Any]) -> None:
         if task.done():
             self._outcome_of(request, task)
         elif request._state is Answer.DONE:
@@ -152,7 +153,7 @@ class Answering(Connection):
         elif (exc := task.exception()) is not None:
             self._handler_failed(request, exc)
         elif request._state is Answer.NONE:
-            self._respond_safely(request, task.result())
+            self._answer_with(request, task.result())
         elif request._state is Answer.BEGUN and request._writer is not None and not request._is_deferred:
             self._handler_failed(
                 request, RuntimeError("the handler returned after start(), without finish() or defer()")

@@ -24,6 +24,7 @@ from trews.http.pipeline import REQUESTS_A_TURN, Pipeline, date_line
 from trews.http.request import Answer, Request
 from trews.http.response import TEXT
 from trews.phase import Phase
+from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
     import asyncio
@@ -60,12 +61,26 @@ class HTTPConnection(Answering):
     _is_next_due = False
     _is_held = False  # not reading, as enough has come
 
+    def _prepare(self) -> None:
+        self._pipeline = Pipeline(self, type(self).app, Request, self.head_limits)
+        super()._prepare()
+
+    @property
+    def _has_news(self) -> bool:
+        return self._pipeline.has_news
+
+    @_has_news.setter
+    def _has_news(self, value: bool) -> None:
+        self._pipeline.has_news = value
+
     def _bind_write(self, transport: asyncio.BaseTransport) -> None:
-        self._pipeline = Pipeline(self, type(self).app, Request, self.head_limits, self._context)
-        self._receive = self._pipeline.receive  # type: ignore[method-assign]
+        pipeline = self._pipeline
+        self._receive = pipeline.receive  # type: ignore[method-assign]
         super()._bind_write(transport)
-        self._pipeline.write = self._raw_write
-        self._pipeline.log = self.access_log is not None
+        pipeline.context = self._context
+        pipeline.is_logged = self.access_log is not None
+        pipeline.write = self._raw_write
+        pipeline.core = transport.core if isinstance(transport, StreamTransport) else None
 
     # -- what comes
 
@@ -103,23 +118,32 @@ class HTTPConnection(Answering):
 
     def take_result(self, request: Request, result: Any, context: contextvars.Context, rest: bytes) -> None:
         """Answer with what a handler has returned to `Pipeline`, and go on with the rest of what had come."""
-        self._is_serving = True
-        try:
-            self._take_result(request, result, context)
-        finally:
-            self._is_serving = False
-        self.take_over(rest, None)
+        self._begin_unusual(request)
+        self._take_result(request, result, context)
+        self._end_unusual(rest)
+
+    def take_task(self, request: Request, task: asyncio.Task[Any], rest: bytes) -> None:
+        """The same with the task of an `async` handler: it waits for something, or has failed."""
+        self._begin_unusual(request)
+        self._take_task(request, task)
+        self._end_unusual(rest)
 
     def handler_raised(self, request: Request, exc: BaseException, rest: bytes) -> None:
         """The same, if it has raised."""
+        self._begin_unusual(request)
         if isinstance(exc, (KeyboardInterrupt, SystemExit)):
             self._drop(Aborted("the program ends"))
             raise exc
+        self._handler_failed(request, exc)
+        self._end_unusual(rest)
+
+    def _begin_unusual(self, request: Request) -> None:
+        if request._state is not Answer.DONE:
+            self._exchange = request
         self._is_serving = True
-        try:
-            self._handler_failed(request, exc)
-        finally:
-            self._is_serving = False
+
+    def _end_unusual(self, rest: bytes) -> None:
+        self._is_serving = False
         self.take_over(rest, None)
 
     def _settle(self) -> None:

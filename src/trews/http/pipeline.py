@@ -1,38 +1,55 @@
-"""Pipeline: the usual case of an HTTP connection, compiled: whole requests without a body, answered at once with text.
+"""Pipeline: the usual case of an HTTP connection, compiled: whole requests without a body, answered with text at once.
 
-Whatever is not usual goes to the connection: `receive_more` for bytes, `take_result` for what a handler returned.
+Whatever is not usual goes to the connection: `receive_more` and `take_over` for bytes, `take_result` and the like for
+what has become of a handler.
 """
 
 from __future__ import annotations
 
+import sys
+from asyncio import Task
 from time import time
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
 from trews.http.errors import BadMessage
 from trews.http.head import Limits, RequestHead, scan_request
 from trews.http.http1 import answer, status_line
+from trews.transport.core import StreamCore
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
+EAGER: Final[bool] = sys.version_info >= (3, 12)  # whether a task may begin at once
 REQUESTS_A_TURN: Final = 64  # of one connection; then the others get theirs
+_TASK: Final[Any] = Task  # of Any, as mypy looks at it as Python 3.11 has it
 _TEXT: Final = status_line(200) + b"Content-Type: text/plain; charset=utf-8\r\n"
 _BYTES: Final = status_line(200) + b"Content-Type: application/octet-stream\r\n"
 
-_date_second: int = -1
-_date_line: bytes = b""
+
+class _Date:
+    """The Date line, made once a second."""
+
+    __slots__ = ("line", "second")
+
+    def __init__(self) -> None:
+        self.second: i64 = 0
+        self.line: bytes = b""
+
+
+_DATE: Final = _Date()
 
 
 def date_line() -> bytes:
-    """`Date: …` of now, with its CR LF (RFC 9110, 6.6.1). It is made once a second."""
-    global _date_second, _date_line
+    """`Date: …` of now, with its CR LF (RFC 9110, 6.6.1)."""
     now = int(time())
-    if now != _date_second:
+    second: i64 = now
+    if second != _DATE.second:
         from email.utils import formatdate  # here, because it costs 10 ms to import
 
-        _date_line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode()
-        _date_second = now
-    return _date_line
+        _DATE.line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode()
+        _DATE.second = second
+    return _DATE.line
 
 
 class Pipeline:
@@ -40,40 +57,50 @@ class Pipeline:
 
     Args:
         connection: the connection.
-        app: the handler.
-        request_class: what a handler gets; called with the connection and a head.
-        limits: of a head.
-        context: that of the connection; each request runs in a copy of it.
 
     Attributes:
-        write: sends bytes.
+        core: of the connection's transport, if it is one of ours; else bytes go by `write`.
+        context: that of the connection; each request runs in a copy of it.
         is_clear: nothing is in progress: the next byte begins a request.
-        log: whether answers are logged.
+        has_news: the connection is about to end, or paused (`Lifecycle._has_news`).
+        is_logged: whether answers are.
     """
 
-    __slots__ = ("_app", "_connection", "_context", "_limits", "_request_class", "is_clear", "log", "write")
+    __slots__ = (
+        "_app",
+        "_connection",
+        "_limits",
+        "_request_class",
+        "context",
+        "core",
+        "has_news",
+        "is_clear",
+        "is_logged",
+        "write",
+    )
 
-    def __init__(self, connection: Any, app: Any, request_class: Any, limits: Limits, context: Any) -> None:
+    def __init__(self, connection: Any, app: Any, request_class: Any, limits: Limits) -> None:
         self._connection: Any = connection
         self._app: Any = app
         self._request_class: Any = request_class
         self._limits: Limits = limits
-        self._context: Any = context
+        self.context: Any = None
+        self.core: StreamCore | None = None
         self.write: Any = None
-        self.log: bool = False
+        self.is_logged: bool = False
         self.is_clear: bool = True
+        self.has_news: bool = True
 
     def receive(self, data: bytes) -> None:
         """Bytes have come."""
-        connection = self._connection
-        if not self.is_clear or connection._has_news:
-            connection.receive_more(data)
+        if not self.is_clear or self.has_news:
+            self._connection.receive_more(data)
             return
         self.is_clear = False
         at: i64 = 0
         size: i64 = len(data)
         count: i64 = 0
-        corked: bool = False
+        is_corked: bool = False
         head: RequestHead | None = None
         while at < size:
             try:
@@ -85,43 +112,64 @@ class Pipeline:
             count += 1
             if count > REQUESTS_A_TURN:
                 break
-            request = self._request_class(connection, head)
-            connection._exchange = request
-            if self.log:
-                request._begun_at = connection._clock.now()
             end: i64 = head.next
-            if end < size and not corked:
-                corked = True
-                connection._out = []
-            context = self._context.copy()  # of each request its own: what one sets is not the next one's business
-            try:
-                result = context.run(self._app, request)
-            except BaseException as exc:
-                connection.handler_raised(request, exc, data[end:])
+            if end < size and not is_corked:
+                is_corked = True
+                self._connection._out = []
+            piece = self._serve(head, data, end)
+            if piece is None:
                 return
-            if type(result) is str:
-                start = _TEXT
-                body: bytes = result.encode("utf-8", "replace")
-            elif type(result) is bytes:
-                start = _BYTES
-                body = result
-            else:
-                connection.take_result(request, result, context, data[end:])
-                return
-            if request._state or connection._has_news:
-                connection.take_result(request, result, context, data[end:])
-                return
-            piece = answer(start, date_line(), body, True, True, head.method == "HEAD")
-            connection._exchange = None
-            if self.log:
-                connection._log(request, 200, len(body))
-            if not corked:
+            if not is_corked:
                 self.is_clear = True
-                self.write(piece)
+                if self.core is not None:
+                    self.core.write(piece)
+                else:
+                    self.write(piece)
                 return
-            connection._send_out(piece)
+            self._connection._send_out(piece)
             at = end
         if at < size:
-            connection.take_over(data[at:] if at else data, None if at else head)
+            self._connection.take_over(data[at:] if at else data, None if at else head)
         else:
-            connection.take_over(b"", None)
+            self._connection.take_over(b"", None)
+
+    def _serve(self, head: RequestHead, data: bytes, end: i64) -> bytes | None:
+        """Ask the handler. Returns the answer; None if the connection sees to it, and to `data` from `end` on."""
+        request = self._request_class(self._connection, head)
+        if self.is_logged:
+            request._begun_at = self._connection._clock.now()
+        context = self.context.copy()  # of each request its own: what one sets is not the next one's business
+        try:
+            result = context.run(self._app, request)
+        except BaseException as exc:
+            self._connection.handler_raised(request, exc, data[end:])
+            return None
+        if EAGER and type(result) is CoroutineType:
+            try:
+                task = _TASK(result, loop=self._connection._loop, context=context, eager_start=True)
+            except BaseException as exc:  # KeyboardInterrupt or SystemExit in its first step
+                self._connection.handler_raised(request, exc, data[end:])
+                return None
+            if not task.done() or task.cancelled() or task.exception() is not None:
+                self._connection.take_task(request, task, data[end:])
+                return None
+            result = task.result()
+        if type(result) is str:
+            start = _TEXT
+            try:
+                body: bytes = result.encode()
+            except UnicodeEncodeError as exc:
+                self._connection.handler_raised(request, exc, data[end:])
+                return None
+        elif type(result) is bytes:
+            start = _BYTES
+            body = result
+        else:
+            self._connection.take_result(request, result, context, data[end:])
+            return None
+        if self.has_news or request._state:
+            self._connection.take_result(request, result, context, data[end:])
+            return None
+        if self.is_logged:
+            self._connection._log(request, 200, len(body))
+        return answer(start, date_line(), body, True, True, head.method == "HEAD")
