@@ -62,7 +62,7 @@ class HTTPConnection(Answering):
     _is_held = False  # not reading, as enough has come
 
     def _prepare(self) -> None:
-        self._pipeline = Pipeline(self, type(self).app, Request, self.head_limits)
+        self._pipeline = Pipeline(self, Request)
         super()._prepare()
 
     @property

@@ -1,4 +1,4 @@
-"""Pipeline: the usual case of an HTTP connection, compiled: whole requests without a body, answered with text at once.
+"""Pipeline: the usual case of an HTTP connection, compiled: requests that are all there, answered at once.
 
 Whatever is not usual goes to the connection: `receive_more` and `take_over` for bytes, `take_result` and the like for
 what has become of a handler.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trews.http.errors import BadMessage
 from trews.http.head import Limits, RequestHead, scan_request
 from trews.http.http1 import answer, status_line
+from trews.http.response import encode_json
 from trews.transport.core import StreamCore
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ REQUESTS_A_TURN: Final = 64  # of one connection; then the others get theirs
 _TASK: Final[Any] = Task  # of Any, as mypy looks at it as Python 3.11 has it
 _TEXT: Final = status_line(200) + b"Content-Type: text/plain; charset=utf-8\r\n"
 _BYTES: Final = status_line(200) + b"Content-Type: application/octet-stream\r\n"
+_JSON: Final = status_line(200) + b"Content-Type: application/json\r\n"
 
 
 class _Date:
@@ -56,7 +58,8 @@ class Pipeline:
     """The requests of one connection, as long as nothing unusual happens.
 
     Args:
-        connection: the connection.
+        connection: the connection, whose handler and limits these are.
+        request_class: what a handler gets; called with the connection and a head.
 
     Attributes:
         core: of the connection's transport, if it is one of ours; else bytes go by `write`.
@@ -70,7 +73,9 @@ class Pipeline:
         "_app",
         "_connection",
         "_limits",
+        "_max_body",
         "_request_class",
+        "_starts_at_head",
         "context",
         "core",
         "has_news",
@@ -79,11 +84,14 @@ class Pipeline:
         "write",
     )
 
-    def __init__(self, connection: Any, app: Any, request_class: Any, limits: Limits) -> None:
+    def __init__(self, connection: Any, request_class: Any) -> None:
         self._connection: Any = connection
-        self._app: Any = app
+        self._app: Any = connection.app
         self._request_class: Any = request_class
-        self._limits: Limits = limits
+        self._limits: Limits = connection.head_limits
+        self._starts_at_head: bool = connection.starts_at_head
+        max_body = connection.max_body
+        self._max_body: i64 = 1 << 62 if max_body is None else max_body
         self.context: Any = None
         self.core: StreamCore | None = None
         self.write: Any = None
@@ -107,12 +115,16 @@ class Pipeline:
                 head = scan_request(data, at, self._limits)
             except BadMessage:
                 head = None  # it is refused where the scan is made again
-            if head is None or head.has_body or not head.persists or not head.minor or head.is_tunnel:
+            if head is None or not head.persists or not head.minor or head.is_tunnel:
                 break
+            end: i64 = head.next
+            if head.has_body:
+                if self._starts_at_head or head.is_chunked or head.length > size - end or head.length > self._max_body:
+                    break
+                end += head.length
             count += 1
             if count > REQUESTS_A_TURN:
                 break
-            end: i64 = head.next
             if end < size and not is_corked:
                 is_corked = True
                 self._connection._out = []
@@ -136,6 +148,8 @@ class Pipeline:
     def _serve(self, head: RequestHead, data: bytes, end: i64) -> bytes | None:
         """Ask the handler. Returns the answer; None if the connection sees to it, and to `data` from `end` on."""
         request = self._request_class(self._connection, head)
+        if head.has_body:
+            request.content = data[head.next : end]
         if self.is_logged:
             request._begun_at = self._connection._clock.now()
         context = self.context.copy()  # of each request its own: what one sets is not the next one's business
@@ -164,6 +178,13 @@ class Pipeline:
         elif type(result) is bytes:
             start = _BYTES
             body = result
+        elif type(result) is dict or type(result) is list:
+            start = _JSON
+            try:
+                body = encode_json(result)
+            except BaseException as exc:
+                self._connection.handler_raised(request, exc, data[end:])
+                return None
         else:
             self._connection.take_result(request, result, context, data[end:])
             return None
