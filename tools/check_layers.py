@@ -45,6 +45,7 @@ LAYERS = """
     server client
     serving
     http.access_log http.multi http.cookies http.body http.deadlines http.forwarded
+    http.slow_request
     http.response http.request
     http.debug_page
     http.pipeline

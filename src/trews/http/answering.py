@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trews.connection import Connection
 from trews.errors import Aborted, ClosedLocally
+from trews.http.access_log import GONE
 from trews.http.errors import BadMessage, Error
 from trews.http.http1 import Writer, answer, field_lines, status_line
 from trews.http.pipeline import EAGER, date_line
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from trews.http.deadlines import HTTPDeadlines
+    from trews.http.slow_request import SlowRequest
 
 logger = logging.getLogger("trews.http")
 
@@ -50,6 +52,8 @@ class Answering(Connection):
 
     app: ClassVar[Callable[[Request], Any]]
     access_log: Any = None
+    slow_request: float | None = None
+    debug: bool = False
 
     _exchange: Request | None = None  # the request that is not answered
     _skipped: Any = None  # what takes the body that nobody wanted, of the last request
@@ -59,6 +63,8 @@ class Answering(Connection):
     _is_serving = False
     _is_draining = False  # the server is stopping
     _deadlines: HTTPDeadlines
+    _logs = False  # whether the ends of requests are noted
+    _slow: SlowRequest | None = None
 
     # -- what comes of it
 
@@ -197,9 +203,15 @@ class Answering(Connection):
             return
         if request._state < Answer.BEGUN:
             request._state = Answer.NONE
-            self._respond(request, 500)
+            self._respond(request, self._debug_page(request, exc) if self.debug else 500)
         else:
             self._abandon(request)
+
+    @staticmethod
+    def _debug_page(request: Request, exc: BaseException) -> Any:
+        from trews.http.debug_page import debug_page  # here, because nobody needs it in production
+
+        return debug_page(request, exc)
 
     def _tell_handler_error(self, exc: BaseException) -> None:
         told = self._tell_error(exc)
@@ -242,7 +254,7 @@ class Answering(Connection):
             self._raw_write(data)
         else:
             self._send_out(data)
-        if self.access_log is not None:
+        if self._logs:
             self._log(request, 200, len(body))
         request._state = Answer.DONE
         if persists and request._body is None:
@@ -370,7 +382,7 @@ class Answering(Connection):
         request._state = Answer.DONE
         if not self._is_serving:
             self._uncork()
-        if self.access_log is not None and writer is not None:
+        if self._logs and writer is not None:
             self._log(request, writer.status, writer.sent)
         if self._task is not None and self._exchange is request:
             task, self._task = self._task, None
@@ -394,6 +406,23 @@ class Answering(Connection):
         if not self._is_serving:
             self._next_soon()
 
-    def _log(self, request: Request | None, status: int, size: int) -> None:
-        """For the access log: an answer is complete; `request` is None if there was none that could be read."""
-        self.access_log(self, request, status, size)
+    def _log(self, request: Request | None, status: int, size: int, is_complete: bool = True) -> None:
+        """For the logs: a request has ended, each once; `request` is None if there was none that could be read."""
+        if request is not None:
+            if request._is_logged:
+                return
+            request._is_logged = True
+            if self._slow is not None:
+                self._slow.ended(request)
+            if request.method == "HEAD":
+                size = 0
+        if self.access_log is not None:
+            self.access_log(self, request, status, size, is_complete and self._phase <= Phase.FLUSHING)
+
+    def _log_cut(self, request: Request) -> None:
+        """The same of a request of which the answer was cut off, or will never be given."""
+        writer = request._writer
+        if writer is not None:
+            self._log(request, writer.status, writer.sent, False)
+        else:
+            self._log(request, GONE, 0, False)

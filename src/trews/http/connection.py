@@ -23,12 +23,15 @@ from trews.http.http1 import answer, status_line
 from trews.http.pipeline import REQUESTS_A_TURN, Pipeline, date_line
 from trews.http.request import Answer, Request
 from trews.http.response import TEXT
+from trews.http.slow_request import SlowRequest
 from trews.phase import Phase
 from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
     import asyncio
     import contextvars
+
+    from trews.http.forwarded import Proxies
 
 logger = logging.getLogger("trews.http")
 
@@ -45,6 +48,7 @@ class HTTPConnection(Answering):
     half_close = True
     starts_at_head: ClassVar[bool] = False  # whether the handler takes the body as it comes
     head_limits: ClassVar[Limits] = Limits()
+    trusted_proxies: ClassVar[Proxies | None] = None
     max_body: int | None = 10 * 1024 * 1024
     max_trailers: int = 8 * 1024
     max_fields: int = 100
@@ -78,7 +82,9 @@ class HTTPConnection(Answering):
         self._receive = pipeline.receive  # type: ignore[method-assign]
         super()._bind_write(transport)
         pipeline.context = self._context
-        pipeline.is_logged = self.access_log is not None
+        if self.slow_request is not None:
+            self._slow = SlowRequest(self, self.slow_request)
+        self._logs = pipeline.is_logged = self.access_log is not None or self._slow is not None
         pipeline.write = self._raw_write
         pipeline.core = transport.core if isinstance(transport, StreamTransport) else None
 
@@ -155,6 +161,8 @@ class HTTPConnection(Answering):
         )
         if self._phase is _OPEN and self.idle_timeout is not None:
             self._deadlines.watch_idle()
+        if self._slow is not None and self._exchange is not None:
+            self._slow.watch(self._exchange)
 
     def _receive_body(self, request: Request, data: bytes) -> None:
         body = request._body
@@ -233,7 +241,7 @@ class HTTPConnection(Answering):
                     raise BadMessage(501, "CONNECT is for proxies")
                 if head.has_body:
                     at = self._begin_body(request, data, at)
-                if self.access_log is not None:
+                if self._logs:
                     request._begun_at = self._clock.now()
                 if self._gathers:
                     break
@@ -379,6 +387,7 @@ class HTTPConnection(Answering):
         """Answer that the message cannot be accepted, and end."""
         request = self._exchange
         if request is not None:
+            request._state = Answer.DONE
             self._over(request)
         text = f"{exc.status} {reason(exc.status)}: {exc}\n".encode()
         start = status_line(exc.status) + f"Content-Type: {TEXT}\r\n".encode()
@@ -386,7 +395,7 @@ class HTTPConnection(Answering):
         self._send_out(answer(start, date_line(), text, False, True, is_head))
         self._uncork()
         logger.info("%r: %d, %s", self, exc.status, exc)
-        if self.access_log is not None:
+        if self._logs:
             self._log(request, exc.status, len(text))
         self._rest = b""
         self._shut(ClosedLocally(f"a request was refused: {exc}"))
@@ -395,6 +404,8 @@ class HTTPConnection(Answering):
         if self._exchange is request:
             self._exchange = None
             self._gathers = False
+            if self._logs and request._state is not Answer.DONE:
+                self._log_cut(request)
 
     def _body_too_slow(self, request: Request, exc: BadMessage) -> None:
         """A body comes too slowly. Who waits for it gets the error; the answer is that, unless there is one already."""
@@ -422,7 +433,11 @@ class HTTPConnection(Answering):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         request = self._exchange
+        if self._slow is not None:
+            self._slow.end()
         if request is not None:
+            if self._logs:
+                self._log_cut(request)
             self._peer_ended(request, self._closed(self._reason))
             if self._task is None:
                 self._over(request)

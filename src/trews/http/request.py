@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote_to_bytes
 
 from trews.http.cookies import parse_cookies
 from trews.http.errors import Error
+from trews.http.forwarded import Origin
 from trews.http.http1 import Writer
 from trews.http.multi import Headers, MultiDict
 
@@ -47,7 +49,8 @@ class Request:
     _is_deferred = False
     _is_disconnected = False
     _waiters: list[asyncio.Future[None]] | None = None
-    _begun_at = 0.0  # for the access log
+    _begun_at = 0.0  # for the logs, if there are any
+    _is_logged = False
     _is_read = False
     content: bytes = b""
 
@@ -125,18 +128,50 @@ class Request:
     @property
     def host(self) -> str:
         """The host that was asked for, with the port if it was given: `"example.org:8080"`; `""` if none was."""
+        if self.connection.trusted_proxies is not None:
+            return self._origin().host
         host = self._head.host
         return "" if host is None else host.decode("ascii")
 
     @property
     def scheme(self) -> str:
         """`"https"` or `"http"`."""
+        if self.connection.trusted_proxies is not None:
+            return self._origin().scheme
         return "http" if self.connection.tls is None else "https"
 
     @property
     def client(self) -> Any:
         """Who asks: `(host, port)`, or the path of a Unix socket."""
+        if self.connection.trusted_proxies is not None:
+            return self._origin().client
         return self.connection.remote_address
+
+    def _origin(self) -> Origin:
+        """Where it comes from, if a proxy may say so."""
+        origin: Origin | None = self.__dict__.get("_origin_found")
+        if origin is None:
+            connection = self.connection
+            host = self._head.host
+            origin = Origin(
+                connection.remote_address,
+                "http" if connection.tls is None else "https",
+                "" if host is None else host.decode("ascii"),
+            )
+            if connection.trusted_proxies is not None:
+                origin = connection.trusted_proxies.origin(self.headers, origin)
+            self.__dict__["_origin_found"] = origin
+        return origin
+
+    @property
+    def id(self) -> str:
+        """What it is called in logs: the X-Request-ID that a known proxy has given it, else 16 random characters."""
+        found: str | None = self.__dict__.get("_id")
+        if found is None:
+            proxies = self.connection.trusted_proxies
+            given = proxies.request_id(self.headers, self.connection.remote_address) if proxies is not None else ""
+            found = self.__dict__["_id"] = given or os.urandom(8).hex()
+        return found
 
     @property
     def tls(self) -> TLS | None:

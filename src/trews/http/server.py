@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from trews.endpoint import Endpoint
 from trews.handler import derive
+from trews.http.access_log import read_access_log
 from trews.http.connection import HTTPConnection
+from trews.http.forwarded import DEFAULT_FIELDS, read_proxies
 from trews.http.head import Limits
+from trews.http.slow_request import check_slow_request
 from trews.names import takes
 from trews.server import Server as StreamServer
 from trews.server import State
@@ -34,7 +37,11 @@ SETTINGS: dict[str, Any] = {
     "body_timeout": 10.0,
     "min_body_rate": 500.0,
     "keep_alive_timeout": 75.0,
+    "trusted_proxies": None,
+    "proxy_fields": DEFAULT_FIELDS,
     "access_log": None,
+    "slow_request": None,
+    "debug": False,
 }
 
 # Settings of connections that have no meaning here: HTTP says how its stream is cut.
@@ -57,7 +64,11 @@ class Server(StreamServer):
         head_timeout: from a head's first byte to its last, 10 s (408).
         min_body_rate: 500 bytes/s, on average, after `body_timeout`, 10 s (408).
         keep_alive_timeout: how long a connection may ask nothing, 75 s.
-        access_log: called with `(connection, request, status, size)` after each answer; None is none.
+        trusted_proxies: addresses, networks and "unix", whose `proxy_fields` are believed: X-Forwarded-For and
+            X-Forwarded-Proto, or those that are named (see `http.forwarded`). None is nobody.
+        access_log: "common", "combined", "json", a logger, or a function that gets `http.access_log.Entry`.
+        slow_request: seconds after which a request that is not answered is logged, and where it waits.
+        debug: a page with the traceback when a handler fails. Never where others can ask.
 
     Raises:
         TypeError, ValueError: an unknown setting, or what is no handler.
@@ -75,7 +86,7 @@ class Server(StreamServer):
     def on_error(self, connection: Connection, exc: BaseException, /) -> Any:
         """A handler raised `exc`. The default logs the traceback; the client gets a 500 that tells nothing of it."""
         request = getattr(connection, "request", None)
-        what = f"{request.method} {request.raw_path}" if request is not None else "a handler"
+        what = f"{request.method} {request.raw_path} [{request.id}]" if request is not None else "a handler"
         logger.error("%r: %s failed", connection, what, exc_info=exc)
 
     # -- handlers that go on after their answer
@@ -164,7 +175,8 @@ def connection_class(app: Any, settings: dict[str, Any]) -> type[HTTPConnection]
         **own,
         **{name: value for name, value in settings.items() if name in connection_settings},
         "app": staticmethod(app),
-        "access_log": staticmethod(own["access_log"]) if own["access_log"] is not None else None,
+        "trusted_proxies": read_proxies(own["trusted_proxies"], own.pop("proxy_fields")),
+        "access_log": read_access_log(own["access_log"]),
         "starts_at_head": starts_at_head(app),
         "head_limits": limits,
     }
@@ -191,6 +203,10 @@ def _check(name: str, value: Any) -> None:
             raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
         if not value > 0:
             raise ValueError(f"{name} is a number of seconds above 0, or None for no limit, not {value!r}")
+    elif name == "slow_request":
+        check_slow_request(value)
+    elif name == "debug" and not isinstance(value, bool):
+        raise TypeError(f"debug is True or False, not {value!r}")
     elif name == "min_body_rate":
         if not is_number:
             raise TypeError(f"{name} is a number of bytes a second, not {value!r}")
