@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, Self
 
 
-class MultiDict(Mapping[str, str]):
+class MultiDict(MutableMapping[str, str]):
     """A mapping of which a name may have several values: `d["a"]` is the first, `d.get_all("a")` are all.
 
+    Names are there once in `for name in d`, `keys()` and `len()`; `items()` and `values()` have all values. Two are
+    equal if each name has the same values in the same order; a plain mapping is one in which each has one.
+
     Args:
-        pairs: `(name, value)`, in order.
+        pairs: a mapping, or `(name, value)`, in order.
     """
 
     __slots__ = ("_pairs",)
 
     def __init__(self, pairs: Iterable[tuple[str, str]] | Mapping[str, str] = ()) -> None:
-        self._pairs: list[tuple[str, str]] = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
+        self._pairs: list[tuple[str, str]] = list(pairs_of(pairs))
 
     @staticmethod
     def _key(name: str) -> str:
         return name
+
+    # -- what is there
 
     def get_all(self, name: str) -> list[str]:
         """All values of a name, in order; none is `[]`."""
@@ -28,10 +33,15 @@ class MultiDict(Mapping[str, str]):
         return [value for key, value in self._pairs if self._key(key) == wanted]
 
     def items(self) -> Any:
-        """`(name, value)` of all values, in order."""
+        """`(name, value)` of all values, in order, as a list of its own."""
         return list(self._pairs)
 
+    def values(self) -> Any:
+        """All values, in order, as a list."""
+        return [value for _, value in self._pairs]
+
     def __getitem__(self, name: str) -> str:
+        """The first value of a name (KeyError)."""
         wanted = self._key(name)
         for key, value in self._pairs:
             if self._key(key) == wanted:
@@ -39,17 +49,59 @@ class MultiDict(Mapping[str, str]):
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and any(self._key(key) == self._key(name) for key, _ in self._pairs)
+        if not isinstance(name, str):
+            return False
+        wanted = self._key(name)
+        return any(self._key(key) == wanted for key, _ in self._pairs)
 
     def __iter__(self) -> Iterator[str]:
-        return iter({self._key(key): key for key, _ in reversed(self._pairs)}.values())
+        first: dict[str, str] = {}
+        for name, _ in self._pairs:
+            first.setdefault(self._key(name), name)
+        return iter(first.values())
 
     def __len__(self) -> int:
-        return len({self._key(key) for key, _ in self._pairs})
+        return len(self._grouped())
+
+    # -- what changes it
+
+    def __setitem__(self, name: str, value: str) -> None:
+        """Give a name this value, instead of all that it has; it keeps the place of the first."""
+        wanted = self._key(name)
+        for at, (key, _) in enumerate(self._pairs):
+            if self._key(key) == wanted:
+                rest = [pair for pair in self._pairs[at + 1 :] if self._key(pair[0]) != wanted]
+                self._pairs[at:] = [(name, value), *rest]
+                return
+        self._pairs.append((name, value))
+
+    def __delitem__(self, name: str) -> None:
+        """Remove all values of a name (KeyError)."""
+        wanted = self._key(name)
+        kept = [pair for pair in self._pairs if self._key(pair[0]) != wanted]
+        if len(kept) == len(self._pairs):
+            raise KeyError(name)
+        self._pairs = kept
+
+    def add(self, name: str, value: str) -> None:
+        """Give a name one more value, behind all others."""
+        self._pairs.append((name, value))
+
+    def copy(self) -> Self:
+        """The same, to be changed on its own."""
+        return type(self)(self._pairs)
+
+    # -- what it is
+
+    def _grouped(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for key, value in self._pairs:
+            found.setdefault(self._key(key), []).append(value)
+        return found
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, MultiDict):
-            return [(self._key(k), v) for k, v in self._pairs] == [(self._key(k), v) for k, v in other._pairs]
+        if isinstance(other, Mapping):
+            return self._grouped() == type(self)(other)._grouped()
         return NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # what can be changed has none
@@ -62,7 +114,7 @@ class Headers(MultiDict):
     """Header fields. Names without regard to case; a field that is there several times is one list, as RFC 9110 says.
 
     `headers["Accept"]` joins the values of several such fields with `", "` (5.3), except Set-Cookie, of which it is the
-    first; `get_all` gives them one by one.
+    first; `get_all` gives them one by one. What cannot be sent is found when it is sent.
     """
 
     __slots__ = ()
@@ -72,21 +124,13 @@ class Headers(MultiDict):
         return name.lower()
 
     def __getitem__(self, name: str) -> str:
+        """The value of a field, or of several with this name, joined (KeyError)."""
         values = self.get_all(name)
         if not values:
             raise KeyError(name)
         return values[0] if len(values) == 1 or name.lower() == "set-cookie" else ", ".join(values)
 
-    def __setitem__(self, name: str, value: str) -> None:
-        """Set a field, in the place of all with this name."""
-        kept = [(key, old) for key, old in self._pairs if self._key(key) != self._key(name)]
-        self._pairs = [*kept, (name, value)]
 
-    def __delitem__(self, name: str) -> None:
-        if name not in self:
-            raise KeyError(name)
-        self._pairs = [(key, value) for key, value in self._pairs if self._key(key) != self._key(name)]
-
-    def add(self, name: str, value: str) -> None:
-        """Add a field, beside those with this name."""
-        self._pairs.append((name, value))
+def pairs_of(fields: Any) -> Iterable[tuple[Any, Any]]:
+    """Fields that were given as a mapping or as pairs, as pairs."""
+    return fields.items() if isinstance(fields, Mapping) else fields
