@@ -33,6 +33,7 @@ LAYERS = """
     threads
     transport.*
     loop
+    virtual
     settings debugging deadlines calls handover
     output upgrade
     intake

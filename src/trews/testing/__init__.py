@@ -10,9 +10,10 @@
 Nothing in trews imports this, `import trews` neither: `from trews.testing import wire` in tests.
 """
 
-from trews.testing.clock import VirtualLoop, run
+from trews.testing.clock import run
 from trews.testing.leaks import Leak, no_leaks
 from trews.testing.pair import Link, pair
 from trews.testing.wire import Wire, wire
+from trews.virtual import VirtualLoop
 
 __all__ = ["Leak", "Link", "VirtualLoop", "Wire", "no_leaks", "pair", "run", "wire"]

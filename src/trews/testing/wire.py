@@ -15,32 +15,17 @@ from trews.connection import Connection
 from trews.errors import Error
 from trews.handler import connection_class
 from trews.server import Server
-from trews.testing.clock import VirtualLoop
 from trews.transport.attach import attach
 from trews.transport.memory import CAPACITY, memory_pair
+from trews.virtual import DetachedLoop
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trews.errors import ConnectionClosed
+    from trews.virtual import VirtualLoop
 
 C = TypeVar("C", bound=Connection)
-
-
-class _WireLoop(VirtualLoop):
-    """A loop that never waits and has nothing of the operating system's: a forgotten wire leaves nothing open."""
-
-    def __init__(self) -> None:
-        super().__init__(poller="select")  # which needs no descriptor
-
-    def _make_self_pipe(self) -> None:
-        self._csock = None  # nobody has to wake it
-
-    def _close_self_pipe(self) -> None:
-        pass
-
-    def __del__(self) -> None:
-        pass  # asyncio warns of a loop that was not closed
 
 
 class _Errors:
@@ -90,7 +75,7 @@ class Wire(Generic[C]):
     def __init__(self, handler: Any, settings: dict[str, Any], server: Server | None, capacity: int) -> None:
         self.connection = cast("C", make_connection(handler, settings, server))
         self._errors = _Errors(self.connection)
-        self.loop: VirtualLoop = _WireLoop()
+        self.loop: VirtualLoop = DetachedLoop()
         self._near, self._far = memory_pair(self.loop, "wire", capacity)
         self._received = bytearray()
         self._is_peer_done = False
