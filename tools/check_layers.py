@@ -53,6 +53,7 @@ LAYERS = """
     http.answering
     http.connection
     http.server
+    http.reply
     http.wsgi http.asgi http.test_client
     http
     __init__

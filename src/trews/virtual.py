@@ -71,8 +71,14 @@ class VirtualLoop(EventLoop):
         """Wait for its threads: without a timeout, for they do not live on virtual time."""
         await super().shutdown_default_executor()
 
+    is_busy = False  # `settle` gave up
+
     def settle(self) -> None:
-        """Run until there is nothing to do at this time. Works inside another running loop too."""
+        """Run until there is nothing to do at this time. Works inside another running loop too.
+
+        A program that never rests is left after 10,000 turns; `is_busy` tells that.
+        """
+        self.is_busy = False
         self._virtual.holds_still = True
         try:
             for _ in range(TURNS):
@@ -80,6 +86,7 @@ class VirtualLoop(EventLoop):
                 self._turn()
                 if not (self._ready or self._due() or self._virtual.was_busy):
                     return
+            self.is_busy = True
         finally:
             self._virtual.holds_still = False
 
@@ -128,7 +135,7 @@ class DetachedLoop(VirtualLoop):
     def pass_time(self, until: float) -> bool:
         """Nothing is left to do now: let time pass up to the next deadline, and settle.
 
-        While something outside may bring more (a thread, a socket, a child), time is real, and this waits a moment of it.
+        While something outside may bring more (a thread, a socket, a child), time is real: this waits a moment of it.
 
         Args:
             until: how far at most, in the loop's time.

@@ -6,6 +6,7 @@
     Headers, MultiDict         fields and queries, which may have a name several times
     set_cookie                 a Set-Cookie field with safe defaults
     HTTPError, BadMessage      what a peer did wrong
+    test_client                asks an app without a network
 
 Layout: `head` and `http1` know bytes only, and are compiled; `request`, `response`, `body` are what handlers see;
 `connection` is the protocol, with `deadlines`; `server` stands on it.
@@ -18,6 +19,7 @@ from trews.http.multi import Headers, MultiDict
 from trews.http.request import Request
 from trews.http.response import Response, html
 from trews.http.server import Server, serve
+from trews.http.test_client import test_client
 
 __all__ = [
     "BadAnswer",
@@ -32,4 +34,5 @@ __all__ = [
     "html",
     "serve",
     "set_cookie",
+    "test_client",
 ]

@@ -42,7 +42,7 @@ class MemorySocket:
         self._loop = loop
         self._clock = clock_of(loop)
         self._context = contextvars.copy_context()
-        self._name = name
+        self._name: Any = name
         self._capacity = capacity
         self._inbound = bytearray()
         self._watcher: Watcher | None = None
@@ -62,10 +62,10 @@ class MemorySocket:
     def fileno(self) -> int:
         return -1
 
-    def getsockname(self) -> str:
+    def getsockname(self) -> Any:
         return self._name
 
-    def getpeername(self) -> str:
+    def getpeername(self) -> Any:
         return self.peer._name
 
     def recv(self, size: int) -> bytes:
@@ -241,8 +241,11 @@ class MemoryListener:
         self._is_paused = False
         self.take_all()
 
-    def connect(self) -> MemorySocket:
+    def connect(self, address: Any = None) -> MemorySocket:
         """A client's end; the server gets the other in the next turn.
+
+        Args:
+            address: who the server is told has connected; else it is named after the listener.
 
         Raises:
             ConnectError: the backlog is full, or the listener closed.
@@ -255,6 +258,8 @@ class MemoryListener:
             raise ConnectError(name, [(name, reason)])
         # Both ends must not carry the client's context into the server. (A copy: that of `take_all` may be entered.)
         ours, theirs = self._context.copy().run(memory_pair, self._loop, name)
+        if address is not None:
+            theirs._name = address
         self._waiting.append(ours)
         self._loop.call_soon(self.take_all, context=self._context)
         return theirs

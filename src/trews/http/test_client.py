@@ -1,0 +1,380 @@
+"""http.test_client: asks an app in memory, without sockets, a running loop, or waiting.
+
+    client = http.test_client(app)
+    assert client.get("/hello").text == "Hello!"
+
+It is no mock: the app runs in an `http.Server`, on connections in memory. Requests are made as bytes, and what comes
+back is read by the strict codec; an answer that is framed wrongly fails the test. It keeps connections alive as a
+browser does, so what one answer leaves behind strikes the next. It is no client for a network.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+from urllib.parse import quote, urlencode
+
+from trews.http.errors import BadMessage, HTTPError
+from trews.http.http1 import field_lines
+from trews.http.multi import Headers
+from trews.http.reply import Reply, Wire, parse_set_cookie
+from trews.http.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+
+_NAME = "test-client"
+_LIFE = 120.0  # seconds of the app's time for its start, or its end: more than its grace
+_BUSY = 10  # times 10,000 turns of the loop that bring no byte
+
+
+class TestClient:
+    """Asks an app, as described above. As a context manager it closes itself.
+
+    It works without a running loop, and inside of one as well, which stands still meanwhile. The app runs on a loop of
+    the client's own, on virtual time: where it waits for a deadline, the clock jumps to it. Where it works in threads
+    or with sockets, time is real.
+
+    Args:
+        app: what `http.Server` takes; or an `http.Server` that listens nowhere yet.
+        raise_errors: what a handler raises is raised here, by the call that asked; else the answer is a 500.
+        keep_cookies: cookies that answers set are sent with later requests.
+        client: the address that the app sees.
+        timeout: seconds, of the app's time, that an answer or the next piece of it may take.
+        settings: as for `http.Server`.
+
+    Attributes:
+        cookies: sent with each request, by name; a dict, to be changed freely.
+        server: the `http.Server`.
+    """
+
+    __test__ = False  # pytest is not to take it for a test
+
+    def __init__(
+        self,
+        app: Any,
+        *,
+        raise_errors: bool = True,
+        keep_cookies: bool = True,
+        client: Any = ("127.0.0.1", 50000),
+        timeout: float = 60.0,
+        **settings: Any,
+    ) -> None:
+        from trews.virtual import DetachedLoop  # here, as only tests need it
+
+        if isinstance(app, Server):
+            if settings:
+                raise TypeError(f"an http.Server has its settings already: {', '.join(settings)}")
+            if app.endpoints:
+                raise ValueError(f"http.test_client takes a server that listens nowhere, not {app!r}")
+        self.server: Server = app if isinstance(app, Server) else Server(app, **settings)
+        self.cookies: dict[str, str] = {}
+        self._loop = DetachedLoop()
+        self._keeps_cookies = keep_cookies
+        self._address = client
+        self._timeout = timeout
+        self._idle: list[Wire] = []
+        self._wires: list[Wire] = []
+        self._due: list[BaseException] = []
+        self._is_started = False
+        if raise_errors:
+            self._tell = self.server.on_error
+            self._is_told = type(self.server).on_error is not Server.on_error
+            self.server.on_error = self._note  # type: ignore[method-assign]
+
+    # -- asking
+
+    def request(self, method: str, path: str, **more: Any) -> Reply:
+        """Ask, and wait for the whole answer. Redirects are answers like others: none is followed.
+
+        Args:
+            method: any token; case counts.
+            path: with its query, if you like; what cannot be in one is escaped.
+            query: added to it, encoded: a mapping, or pairs.
+            headers: fields, a mapping or pairs; instead of those that would go with the rest, if they are the same.
+            json: the body, as JSON.
+            form: the body, as a form: a mapping, or pairs.
+            data: the body: bytes, text as UTF-8, or an iterable of bytes, which is sent in chunks.
+
+        Raises:
+            HTTPError: there is no whole answer: the app gives none, or breaks off.
+            BadMessage: (an HTTPError) what it says is no HTTP.
+            Exception: what the handler raised.
+        """
+        reply = self._ask(method, path, **more)
+        self.wait(reply, lambda: reply.is_complete)
+        self.raise_due()
+        return reply
+
+    def stream(self, method: str, path: str, **more: Any) -> Reply:
+        """As `request`, but it returns when the head of the answer is there: `for piece in reply` is the rest.
+
+        Use it in a `with`: at its end the client goes, whatever is missing.
+        """
+        reply = self._ask(method, path, **more)
+        self.wait(reply, lambda: reply.status > 0)
+        self.raise_due()
+        return reply
+
+    def get(self, path: str, **more: Any) -> Reply:
+        """`request("GET", path, …)`."""
+        return self.request("GET", path, **more)
+
+    def head(self, path: str, **more: Any) -> Reply:
+        """`request("HEAD", path, …)`."""
+        return self.request("HEAD", path, **more)
+
+    def post(self, path: str, **more: Any) -> Reply:
+        """`request("POST", path, …)`."""
+        return self.request("POST", path, **more)
+
+    def put(self, path: str, **more: Any) -> Reply:
+        """`request("PUT", path, …)`."""
+        return self.request("PUT", path, **more)
+
+    def patch(self, path: str, **more: Any) -> Reply:
+        """`request("PATCH", path, …)`."""
+        return self.request("PATCH", path, **more)
+
+    def delete(self, path: str, **more: Any) -> Reply:
+        """`request("DELETE", path, …)`."""
+        return self.request("DELETE", path, **more)
+
+    def options(self, path: str, **more: Any) -> Reply:
+        """`request("OPTIONS", path, …)`."""
+        return self.request("OPTIONS", path, **more)
+
+    # -- its life
+
+    def start(self) -> Self:
+        """Have the app's start run (`on_start`, an ASGI lifespan). The first request does so by itself.
+
+        Raises:
+            Exception: what it raised.
+        """
+        if self._loop.is_closed():
+            raise HTTPError("the test client is closed; make a new one")
+        if not self._is_started:
+            self._is_started = True
+            self._run(self.server.listen(f"memory:{_NAME}").start(), "the start of the app")
+        return self
+
+    def close(self) -> None:
+        """Let the app end: connections, handlers that go on, `on_stop`.
+
+        Raises:
+            Exception: what a handler raised meanwhile.
+        """
+        self._close()
+        self.raise_due()
+
+    def _close(self) -> None:
+        if self._loop.is_closed():
+            return
+        for wire in self._wires:
+            wire.drop()
+        try:
+            if self._is_started:
+                self._run(_awaited(self.server.stop), "the end of the app")
+            self._run(self._loop.shutdown_asyncgens(), "the end of async generators")
+            self._run(self._loop.shutdown_default_executor(), "the end of threads")
+        finally:
+            self._loop.close()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass for the app, with everything that is due on the way.
+
+        Raises:
+            Exception: what a handler raised meanwhile.
+        """
+        self.start()
+        self._loop.advance(seconds)
+        self.raise_due()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        self._close()
+        if exc_type is None:
+            self.raise_due()
+
+    def __repr__(self) -> str:
+        return f"<http.test_client of {self.server!r}>"
+
+    # -- how
+
+    def _ask(self, method: str, path: str, **more: Any) -> Reply:
+        """Send a request, as far as it goes."""
+        cookies = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+        head, body, is_held = make_request(method, path, cookies if self.cookies else {}, **more)
+        self.start()
+        wire = self._free()
+        wire.out, wire.more, wire.is_held = memoryview(head), body, is_held
+        return Reply(self, wire, method, f"{method} {path}")
+
+    def _free(self) -> Wire:
+        """A connection that nobody uses."""
+        from trews.transport.memory import find_listener
+
+        self._loop.settle()
+        while self._idle:
+            wire = self._idle.pop()
+            if not wire.receive():
+                return wire
+            if wire.data:
+                raise BadMessage(502, f"bytes that nobody asked for: {wire.data[:60]!r}")
+            wire.drop()
+        listener = find_listener(self._loop, _NAME)
+        if listener is None:
+            raise HTTPError("the app has stopped")
+        wire = Wire(listener.connect(self._address))
+        self._wires = [*(old for old in self._wires if not old.is_dropped), wire]
+        return wire
+
+    def wait(self, reply: Reply, enough: Callable[[], bool]) -> None:
+        """Let the app work until there is enough of the answer."""
+        wire = reply.wire
+        until = self._loop.time() + self._timeout
+        busy = 0
+        while not enough():
+            moved = wire.send()
+            self._loop.settle()
+            if wire.receive():
+                reply.take()
+                moved = True
+            if moved:
+                busy = 0
+            elif wire.is_eof or wire.is_reset:
+                reply.ended()
+                if not enough():
+                    self._fail(
+                        reply, "the app has broken it off" if reply.status else "the app has closed the connection"
+                    )
+            elif self._loop.is_busy:
+                busy += 1
+                if busy == _BUSY:
+                    self._fail(reply, "the app does not come to rest")
+            elif not self._loop.pass_time(until):
+                passed = f"nothing came for {self._timeout:g} s of the app's time"
+                self._fail(reply, passed if self._loop.time() >= until else "nothing is left that could bring it")
+
+    def is_free(self, wire: Wire) -> None:
+        """An answer is complete, and its connection may have another request."""
+        self._idle.append(wire)
+
+    def settle(self) -> None:
+        """Let the app do what it can do now."""
+        self._loop.settle()
+
+    def _fail(self, reply: Reply, why: str) -> NoReturn:
+        reply.wire.drop()
+        self._loop.settle()
+        self.raise_due()
+        what = f"{reply!r} ends after {len(reply.content)} bytes" if reply.status else f"no answer to {reply.what}"
+        raise HTTPError(f"{what}: {why}")
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any], what: str) -> None:
+        task = self._loop.create_task(coroutine)
+        until = self._loop.time() + _LIFE
+        self._loop.settle()
+        while not task.done():
+            if not self._loop.pass_time(until):
+                task.cancel()
+                self._loop.settle()
+                raise HTTPError(f"{what} takes more than {_LIFE:g} s of its time")
+        task.result()
+
+    def _note(self, connection: Any, exc: BaseException) -> Any:
+        """In the place of the server's `on_error`."""
+        self._due.append(exc)
+        return self._tell(connection, exc) if self._is_told else None
+
+    def raise_due(self) -> None:
+        """Raise what a handler has raised, once."""
+        if self._due:
+            exc = self._due[0]
+            self._due.clear()
+            raise exc
+
+    # -- for replies
+
+    def took_head(self, reply: Reply) -> None:
+        """The head of an answer has come."""
+        if self._keeps_cookies:
+            for line in reply.headers.get_all("Set-Cookie"):
+                name, value, is_over = parse_set_cookie(line)
+                if is_over:
+                    self.cookies.pop(name, None)
+                else:
+                    self.cookies[name] = value
+
+
+test_client = TestClient
+
+
+async def _awaited(begin: Callable[[], Awaitable[Any]]) -> None:
+    await begin()
+
+
+def make_request(
+    method: str,
+    path: str,
+    cookies: Mapping[str, str],
+    *,
+    query: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    json: Any = None,
+    form: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
+    data: bytes | str | Iterable[bytes] | None = None,
+) -> tuple[bytes, Iterator[bytes], bool]:
+    """A request as bytes: its head, its body in pieces, and whether that waits to be told to go on.
+
+    Raises:
+        TypeError, ValueError: it cannot be made.
+    """
+    if sum(part is not None for part in (json, form, data)) > 1:
+        raise TypeError("a request has one body: json=, form= or data=")
+    own = Headers(headers)
+    fields: dict[str, str] = {"Host": "localhost", **cookies}
+    if json is not None:
+        data = json_module.dumps(json).encode()
+        fields["Content-Type"] = "application/json"
+    elif form is not None:
+        data = urlencode(list(form.items()) if isinstance(form, Mapping) else list(form), doseq=True).encode()
+        fields["Content-Type"] = "application/x-www-form-urlencoded"
+    elif isinstance(data, str):
+        data = data.encode()
+        fields["Content-Type"] = "text/plain; charset=utf-8"
+    body: Iterator[bytes] = iter(())
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        fields["Content-Length"] = str(len(data))
+        body = iter((bytes(data),))
+    elif data is not None:
+        fields["Transfer-Encoding"] = "chunked"
+        body = _chunks(data)
+    lines = field_lines([*((name, value) for name, value in fields.items() if name not in own), *own.items()])
+    if not _METHOD.fullmatch(method):
+        raise ValueError(f"{method!r} cannot be a method (RFC 9110, 9.1)")
+    head = f"{method} {_target(path, query)} HTTP/1.1\r\n".encode() + lines + b"\r\n"
+    return head, body, data is not None and own.get("Expect", "").lower() == "100-continue"
+
+
+_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+
+def _target(path: str, query: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> str:
+    if not path.startswith(("/", "http://", "https://")) and path != "*":
+        raise ValueError(f"a path begins with '/': {path!r}")
+    pairs = list(query.items() if isinstance(query, Mapping) else query)
+    more = urlencode(pairs, doseq=True)
+    return quote(path, safe="/?&=%:@!$'()*+,;~[]") + ((("&" if "?" in path else "?") + more) if more else "")
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        if piece:
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"

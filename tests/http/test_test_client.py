@@ -1,0 +1,570 @@
+"""The test client: the app is asked in memory, by real bytes; nothing waits, nothing hangs, what is wrong fails."""
+
+import asyncio
+import gc
+import logging
+import threading
+
+import pytest
+
+import trews
+from trews import http
+from trews.http.test_client import TestClient, make_request
+from trews.testing import no_leaks
+
+
+def echo(request):
+    return {
+        "method": request.method,
+        "target": request.target.decode(),
+        "headers": dict(request.headers.items()),
+        "content": request.content.decode(),
+        "client": list(request.client),
+    }
+
+
+# -- requests, as bytes
+
+
+def made(*args, **more):
+    head, body, _ = make_request(*args, {}, **more)
+    return head + b"".join(body)
+
+
+REQUESTS = [
+    (("GET", "/"), {}, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    (("GET", "/a b?x=ä"), {}, b"GET /a%20b?x=%C3%A4 HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    (("GET", "/a%20b"), {}, b"GET /a%20b HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    (("GET", "/a"), {"query": {"x": "1 2", "y": [3, 4]}}, b"GET /a?x=1+2&y=3&y=4 HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    (("GET", "/a?b=1"), {"query": [("c", "2")]}, b"GET /a?b=1&c=2 HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    (("OPTIONS", "*"), {}, b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    (("GET", "/"), {"headers": {"host": "example.org"}}, b"GET / HTTP/1.1\r\nhost: example.org\r\n\r\n"),
+    (
+        ("POST", "/"),
+        {"json": {"a": 1}},
+        b'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": 1}',
+    ),
+    (
+        ("POST", "/"),
+        {"form": {"a": "1 2"}},
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: 5\r\n\r\na=1+2",
+    ),
+    (
+        ("POST", "/"),
+        {"data": "ü"},
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: 2\r\n\r\n\xc3\xbc",
+    ),
+    (("POST", "/"), {"data": b"xy"}, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nxy"),
+    (
+        ("POST", "/"),
+        {"data": [b"abc", b"", b"d"]},
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("args", "more", "expected"), REQUESTS)
+def test_requests_as_bytes(args, more, expected):
+    assert made(*args, **more) == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "more", "error", "words"),
+    [
+        (("GET", "a"), {}, ValueError, "a path begins with '/': 'a'"),
+        (("G T", "/"), {}, ValueError, "cannot be a method"),
+        (("GET\r\nA: b", "/"), {}, ValueError, "cannot be a method"),
+        (("GET", "/"), {"headers": {"A": "b\r\nC: d"}}, ValueError, "control characters"),
+        (("POST", "/"), {"json": 1, "data": b""}, TypeError, "one body"),
+        (("POST", "/"), {"body": b""}, TypeError, "body"),
+    ],
+)
+def test_what_is_no_request_is_refused(args, more, error, words):
+    with pytest.raises(error, match=words):
+        TestClient(echo).request(*args, **more)
+
+
+# -- asking
+
+
+def test_a_request_and_its_answer():
+    client = http.test_client(echo)
+    reply = client.post("/x?y=1", json=[1], headers={"A": "b"})
+    assert (reply.status, reply.reason, reply.version) == (200, "OK", "1.1")
+    assert reply.headers["content-type"] == "application/json"
+    asked = reply.json()
+    assert (asked["method"], asked["target"], asked["content"]) == ("POST", "/x?y=1", "[1]")
+    assert (asked["headers"]["A"], asked["client"]) == ("b", ["127.0.0.1", 50000])
+
+
+@pytest.mark.parametrize("name", ["get", "post", "put", "patch", "delete", "options"])
+def test_a_function_a_verb(name):
+    assert getattr(http.test_client(echo), name)("/").json()["method"] == name.upper()
+
+
+def test_head_has_no_body():
+    reply = http.test_client(echo).head("/")
+    assert (reply.status, reply.content) == (200, b"")
+    assert int(reply.headers["Content-Length"]) > 0
+
+
+def test_the_client_has_the_address_that_it_is_given():
+    assert http.test_client(echo, client=("192.0.2.7", 9)).get("/").json()["client"] == ["192.0.2.7", 9]
+
+
+def test_settings_are_those_of_the_server():
+    assert http.test_client(echo, max_body=3).post("/", data=b"four").status == 413
+    with pytest.raises(TypeError, match="no_such"):
+        http.test_client(echo, no_such=1)
+
+
+def test_a_server_of_ones_own():
+    class Shop(http.Server):
+        def on_start(self):
+            self.stock = 3
+
+    def stock(request):
+        return str(request.connection.server.stock)
+
+    assert http.test_client(Shop(stock)).get("/").text == "3"
+    with pytest.raises(TypeError, match="has its settings already: max_body"):
+        http.test_client(Shop(stock), max_body=1)
+    with pytest.raises(ValueError, match="listens nowhere"):
+        http.test_client(Shop(stock).listen("memory:shop"))
+
+
+def test_what_is_no_app_is_refused():
+    with pytest.raises(TypeError, match="an HTTP handler is a function of a request"):
+        http.test_client("app")
+
+
+def test_a_connection_is_kept_alive_and_replaced_when_it_has_ended():
+    def who(request):
+        return (200, str(id(request.connection)), {"Connection": "close"} if request.path == "/close" else {})
+
+    client = http.test_client(who)
+    first = client.get("/").text
+    assert client.get("/close").text == first
+    assert client.get("/").text != first
+
+
+def test_an_idle_connection_that_the_server_has_closed_is_not_used():
+    client = http.test_client(lambda request: "hi", keep_alive_timeout=5)
+    client.get("/")
+    client.advance(100)
+    assert client.get("/").text == "hi"
+
+
+def test_bodies_larger_than_all_buffers():
+    async def back(request):
+        return await request.read()
+
+    data = bytes(range(256)) * 4096
+    for app in (lambda request: request.content, back):
+        reply = http.test_client(app).post("/", data=data)
+        assert reply.content == data
+        reply = http.test_client(app).post("/", data=iter([data[:500_000], data[500_000:]]))
+        assert reply.content == data
+
+
+def test_an_early_answer_to_a_body_that_nobody_reads():
+    async def no(request):
+        return 403, "no"
+
+    client = http.test_client(no)
+    for _ in range(2):
+        assert client.post("/", data=b"x" * 5_000_000).status == 403
+        assert client.get("/").status == 403
+
+
+def test_interim_answers():
+    def app(request):
+        request.inform(103, [("Link", "</a.css>")])
+        return "ok"
+
+    reply = http.test_client(app).get("/")
+    assert [(status, fields["Link"]) for status, fields in reply.informed] == [(103, "</a.css>")]
+
+
+def test_who_expects_100_sends_the_body_when_it_is_told():
+    async def app(request):
+        return await request.read() if request.path == "/read" else 417
+
+    client = http.test_client(app)
+    reply = client.post("/read", data=b"body", headers={"Expect": "100-continue"})
+    assert (reply.content, [status for status, _ in reply.informed]) == (b"body", [100])
+    reply = client.post("/", data=b"body", headers={"Expect": "100-continue"})
+    assert (reply.status, reply.informed) == (417, [])
+    assert client.get("/").status == 417
+
+
+# -- cookies
+
+
+def login(request):
+    if request.path == "/login":
+        response = http.Response("in")
+        response.set_cookie("session", "abc")
+        return response
+    if request.path == "/logout":
+        response = http.Response("out")
+        response.set_cookie("session", "", max_age=0)
+        return response
+    return request.cookies
+
+
+def test_cookies_are_kept():
+    client = http.test_client(login)
+    assert client.get("/").json() == {}
+    client.get("/login")
+    assert client.get("/").json() == {"session": "abc"} == client.cookies
+    client.cookies["more"] = "1"
+    assert client.get("/").json() == {"session": "abc", "more": "1"}
+    client.get("/logout")
+    assert client.get("/").json() == {"more": "1"}
+
+
+def test_cookies_need_not_be_kept():
+    client = http.test_client(login, keep_cookies=False)
+    client.get("/login")
+    assert client.get("/").json() == {}
+
+
+# -- time
+
+
+def test_time_is_virtual():
+    async def slow(request):
+        await asyncio.sleep(3000)
+        return 204
+
+    assert http.test_client(slow, timeout=3600).get("/").status == 204
+
+
+def test_a_plain_handler_that_answers_later():
+    def later(request):
+        request.defer()
+        trews.after(30, request.respond, "at last")
+
+    assert http.test_client(later).get("/").text == "at last"
+
+
+def test_work_in_threads_is_waited_for():
+    async def name(request):
+        return (await asyncio.to_thread(threading.current_thread)).name
+
+    with http.test_client(name) as client:
+        assert client.get("/").text != threading.main_thread().name
+
+
+def test_what_an_app_does_after_its_answer_is_done_by_advance():
+    seen = []
+
+    async def app(request):
+        request.start(200, {"Content-Length": "0"}).finish()
+        await asyncio.sleep(30)
+        seen.append(request.path)
+
+    client = http.test_client(app)
+    client.get("/a")
+    assert seen == []
+    client.advance(30)
+    assert seen == ["/a"]
+    client.close()
+
+
+def test_it_works_inside_a_running_loop():
+    async def app(request):
+        await asyncio.sleep(5)
+        return "hi"
+
+    async def main():
+        outer = asyncio.get_running_loop()
+        assert http.test_client(app).get("/").text == "hi"
+        assert asyncio.get_running_loop() is outer
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+# -- streams
+
+
+async def ticks(request):
+    async def body():
+        for count in range(3):
+            await asyncio.sleep(1)
+            yield f"{count}\n"
+
+    return http.Response(body())
+
+
+def test_a_stream_comes_in_pieces():
+    client = http.test_client(ticks)
+    with client.stream("GET", "/") as reply:
+        assert reply.content == b""
+        assert list(reply) == [b"0\n", b"1\n", b"2\n"]
+        assert reply.content == b"0\n1\n2\n"
+    assert client.get("/").text == "0\n1\n2\n"
+
+
+def test_others_are_asked_while_a_stream_is_open():
+    client = http.test_client(ticks)
+    with client.stream("GET", "/") as one, client.stream("GET", "/") as other:
+        assert [next(iter(one)), next(iter(other)), next(iter(one))] == [b"0\n", b"0\n", b"1\n"]
+        assert client.get("/").text == "0\n1\n2\n"
+        assert one.read() == b"0\n1\n2\n"
+
+
+def test_who_leaves_a_stream_has_gone():
+    seen = []
+
+    async def app(request):
+        request.start()
+        request.write("hi")
+        await request.disconnected()
+        seen.append("gone")
+        request.finish()
+
+    client = http.test_client(app)
+    with client.stream("GET", "/") as reply:
+        assert next(iter(reply)) == b"hi"
+        assert seen == []
+    assert seen == ["gone"]
+    client.close()
+
+
+def test_an_upload_is_sent_as_it_is_read():
+    order = []
+
+    async def app(request):
+        async for piece in request:
+            order.append(("got", piece))
+        return 204
+
+    def pieces():
+        for piece in (b"one", b"two"):
+            order.append(("sent", piece))
+            yield piece
+
+    assert http.test_client(app).post("/", data=pieces()).status == 204
+    assert order == [("sent", b"one"), ("got", b"one"), ("sent", b"two"), ("got", b"two")]
+
+
+# -- what goes wrong
+
+
+def boom(request):
+    raise ZeroDivisionError("in the handler")
+
+
+async def async_boom(request):
+    await asyncio.sleep(1)
+    raise ZeroDivisionError("in the handler")
+
+
+def boom_in_the_middle(request):
+    request.start()
+    request.write("half")
+    raise ZeroDivisionError("in the handler")
+
+
+@pytest.mark.parametrize("app", [boom, async_boom, boom_in_the_middle])
+def test_what_a_handler_raises_is_raised(app, caplog):
+    client = http.test_client(app)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError, match="in the handler"):
+            client.get("/")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("app", [boom, async_boom])
+def test_or_it_is_a_500(app, caplog):
+    assert http.test_client(app, raise_errors=False).get("/").status == 500
+    assert "in the handler" in caplog.text
+
+
+def test_a_broken_off_answer_is_an_error(caplog):
+    client = http.test_client(boom_in_the_middle, raise_errors=False)
+    with pytest.raises(http.HTTPError):
+        client.get("/")
+
+
+def test_an_on_error_of_ones_own_is_told_too():
+    told = []
+
+    class Own(http.Server):
+        def on_error(self, connection, exc):
+            told.append(type(exc))
+
+    with pytest.raises(ZeroDivisionError):
+        http.test_client(Own(boom)).get("/")
+    assert told == [ZeroDivisionError]
+
+
+def test_what_is_raised_after_the_answer_is_raised_by_the_next_call():
+    async def app(request):
+        request.start(200, {"Content-Length": "0"}).finish()
+        await asyncio.sleep(1)
+        raise ZeroDivisionError("late")
+
+    client = http.test_client(app)
+    assert client.get("/").status == 200
+    with pytest.raises(ZeroDivisionError, match="late"):
+        client.advance(1)
+
+
+def test_an_error_that_a_handler_wants_is_an_answer():
+    def app(request):
+        raise http.Error(404, "not here")
+
+    reply = http.test_client(app).get("/")
+    assert (reply.status, reply.text) == (404, "not here")
+
+
+def test_a_request_that_is_refused_is_an_answer():
+    assert http.test_client(echo, max_target=10).get("/" * 50).status == 414
+
+
+def test_an_answer_that_never_comes_is_an_error():
+    def never(request):
+        request.defer()
+
+    with pytest.raises(http.HTTPError, match="no answer to GET /x: nothing came for 7 s of the app's time"):
+        http.test_client(never, timeout=7).get("/x")
+    client = http.test_client(never, keep_alive_timeout=None, idle_timeout=None)
+    with pytest.raises(http.HTTPError, match="no answer to GET /x: "):
+        client.get("/x")
+
+
+def test_a_stream_that_does_not_go_on_is_an_error():
+    async def app(request):
+        request.start()
+        request.write("half")
+        await asyncio.sleep(1000)
+
+    client = http.test_client(app)
+    with pytest.raises(http.HTTPError, match="ends after 4 bytes: nothing came for 60 s"):
+        client.get("/x")
+    client.close()
+
+
+def test_an_app_that_spins_is_an_error():
+    async def app(request):
+        while True:
+            await asyncio.sleep(0)
+
+    client = http.test_client(app)
+    with pytest.raises(http.HTTPError, match="no answer to GET /: the app does not come to rest"):
+        client.get("/")
+    client.close()
+
+
+def test_an_app_that_closes_the_connection_is_an_error():
+    def app(request):
+        request.connection.abort()
+
+    with pytest.raises(http.HTTPError, match="no answer to GET /: the app has closed the connection"):
+        http.test_client(app).get("/")
+
+
+def test_bytes_that_nobody_asked_for_are_an_error():
+    def app(request):
+        request.connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi!")
+        request.defer()
+
+    with pytest.raises(http.BadMessage, match=r"the answer to GET / is no HTTP: 1 bytes behind its end: b'!'"):
+        http.test_client(app).get("/")
+
+
+# -- its life
+
+
+class Counting(http.Server):
+    def __init__(self, app):
+        super().__init__(app)
+        self.events = []
+
+    async def on_start(self):
+        await asyncio.sleep(1)
+        self.events.append("start")
+
+    async def on_stop(self):
+        await asyncio.sleep(1)
+        self.events.append("stop")
+
+
+def test_start_and_stop_run_around_a_with():
+    server = Counting(lambda request: "hi")
+    with http.test_client(server) as client:
+        assert server.events == ["start"]
+        assert client.get("/").text == "hi"
+    assert server.events == ["start", "stop"]
+    with pytest.raises(http.HTTPError, match="closed; make a new one"):
+        client.get("/")
+
+
+def test_start_runs_before_the_first_request_anyway():
+    server = Counting(lambda request: "hi")
+    client = http.test_client(server)
+    assert server.events == []
+    client.get("/")
+    assert server.events == ["start"]
+    client.close()
+    client.close()
+    assert server.events == ["start", "stop"]
+
+
+def test_what_the_start_raises_is_raised():
+    class Bad(http.Server):
+        def on_start(self):
+            raise ZeroDivisionError("no database")
+
+    with pytest.raises(ZeroDivisionError, match="no database"), http.test_client(Bad(echo)):
+        pass
+
+
+def test_a_start_that_never_ends_is_an_error():
+    class Stuck(http.Server):
+        async def on_start(self):
+            await asyncio.Event().wait()
+
+    with pytest.raises(http.HTTPError, match="the start of the app takes more than 120 s"):
+        http.test_client(Stuck(echo)).get("/")
+
+
+def test_a_handler_that_hangs_is_ended_by_the_close():
+    ended = []
+
+    async def app(request):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(request.path)
+
+    with http.test_client(app) as client, pytest.raises(http.HTTPError):
+        client.get("/x")
+    assert ended == ["/x"]
+
+
+def test_the_error_of_a_block_is_not_hidden():
+    with pytest.raises(KeyError), http.test_client(Counting(boom), raise_errors=True):
+        raise KeyError("mine")
+
+
+def test_a_forgotten_client_leaves_nothing(caplog):
+    with no_leaks(), caplog.at_level(logging.WARNING):
+        http.test_client(echo).get("/")
+        gc.collect()
+    assert caplog.records == []
+
+
+def test_it_says_what_it_is():
+    assert repr(http.test_client(echo)).startswith("<http.test_client of <Server new on nowhere")
+
+
+def test_pytest_does_not_take_it_for_a_test():
+    assert TestClient.__test__ is False
+    assert isinstance(http.test_client, type)  # a function of this name would be collected where it is imported
