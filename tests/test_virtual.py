@@ -246,6 +246,13 @@ def test_a_detached_loop_waits_for_sockets(detached):
         assert task.result() == b"hi"
 
 
+def test_a_detached_loop_may_be_told_that_time_is_real(detached):
+    detached.is_real = True
+    start = detached.time()
+    assert detached.pass_time(start + 3600)
+    assert detached.time() - start < 3600
+
+
 def test_a_forgotten_detached_loop_leaves_nothing():
     with no_leaks():
         loop = DetachedLoop()

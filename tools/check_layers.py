@@ -47,7 +47,7 @@ LAYERS = """
     serving
     http.access_log http.multi http.cookies http.body http.deadlines http.forwarded
     http.slow_request
-    http.response http.request
+    http.response http.request http.resource
     http.debug_page
     http.pipeline
     http.answering

@@ -124,9 +124,13 @@ _REAL_WAIT = 0.05  # seconds, at most, until what is outside is looked at again
 class DetachedLoop(VirtualLoop):
     """A loop that is turned by hand, by `settle`, `advance` and `pass_time`, and has nothing of the operating system's:
     a forgotten one leaves nothing open.
+
+    Attributes:
+        is_real: time is that of the clock on the wall, as somebody outside works whom it cannot see.
     """
 
     def __init__(self) -> None:
+        self.is_real = False
         self._news = threading.Event()  # another thread has called
         self._threads = set(threading.enumerate())  # which are none of ours
         self._in_threads = 0  # calls that run in executors
@@ -157,7 +161,8 @@ class DetachedLoop(VirtualLoop):
 
     def _is_outside(self) -> bool:
         return (
-            self._in_threads > 0
+            self.is_real
+            or self._in_threads > 0
             or len(self._selector.get_map()) > 0
             or any(thread not in self._threads for thread in threading.enumerate())
         )

@@ -1,6 +1,7 @@
 """The test client: the app is asked in memory, by real bytes; nothing waits, nothing hangs, what is wrong fails."""
 
 import asyncio
+import concurrent.futures
 import gc
 import logging
 import threading
@@ -257,6 +258,24 @@ def test_work_in_threads_is_waited_for():
 
     with http.test_client(name) as client:
         assert client.get("/").text != threading.main_thread().name
+
+
+def test_threads_that_an_app_says_it_has_are_waited_for():
+    class Pooled:
+        threads = 1
+
+        def __init__(self):
+            self.pool = concurrent.futures.ThreadPoolExecutor(1)
+
+        def __call__(self, request):
+            loop = asyncio.get_running_loop()
+            request.defer()
+            self.pool.submit(lambda: loop.call_soon_threadsafe(request.respond, "done"))
+
+    app = Pooled()
+    with app.pool:
+        for _ in range(2):  # the second finds the thread there
+            assert http.test_client(app, timeout=600).get("/").text == "done"
 
 
 def test_what_an_app_does_after_its_answer_is_done_by_advance():

@@ -2,6 +2,7 @@
 
     Server, serve              a server, and its blocking form
     Request, Response, html    what handlers get and return; they may return str, dict, a status, … as well
+    Resource                   a handler that is a class with a function for each method
     Error                      raised in a handler: the answer is this status
     Headers, MultiDict         fields and queries, which may have a name several times
     set_cookie                 a Set-Cookie field with safe defaults
@@ -17,6 +18,7 @@ from trews.http.errors import BadMessage, Error, HTTPError
 from trews.http.http1 import BadAnswer
 from trews.http.multi import Headers, MultiDict
 from trews.http.request import Request
+from trews.http.resource import Resource
 from trews.http.response import Response, html
 from trews.http.server import Server, serve
 from trews.http.test_client import test_client
@@ -29,6 +31,7 @@ __all__ = [
     "Headers",
     "MultiDict",
     "Request",
+    "Resource",
     "Response",
     "Server",
     "html",

@@ -137,7 +137,8 @@ def serve(app: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) -> D
 def check_app(app: Any) -> Any:
     """A handler as it is, if it can be one (TypeError)."""
     if isinstance(app, type) or not callable(app):
-        raise TypeError(f"an HTTP handler is a function of a request, or an object that can be called, not {app!r}")
+        what = f"the class {app.__name__}; {app.__name__}() may be one" if isinstance(app, type) else repr(app)
+        raise TypeError(f"an HTTP handler is a function of a request, or an object that can be called, not {what}")
     if not takes(app, 1):
         hint = ""
         if takes(app, 2):

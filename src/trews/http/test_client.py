@@ -72,6 +72,8 @@ class TestClient:
         self.server: Server = app if isinstance(app, Server) else Server(app, **settings)
         self.cookies: dict[str, str] = {}
         self._loop = DetachedLoop()
+        # Threads that it shares with others (`http.wsgi`) are there before, and do not show that they work for this.
+        self._loop.is_real = bool(getattr(getattr(self.server._class, "app", None), "threads", 0))
         self._keeps_cookies = keep_cookies
         self._address = client
         self._timeout = timeout
