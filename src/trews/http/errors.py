@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
+# RFC 9110, 15; what Python says differs from version to version in the last four.
+_REASONS = {
+    **{status.value: status.phrase for status in HTTPStatus},
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 
 class HTTPError(trews.errors.Error):
@@ -27,7 +34,7 @@ class BadMessage(HTTPError):
     """A message of the peer that cannot be accepted.
 
     Attributes:
-        status: the status that tells a client of it: 400, 408, 413, 414, 431, 501 or 505.
+        status: the status that tells a client of it: 400, 408, 413, 414, 431, 501 or 505; 502 if the peer is a server.
     """
 
     def __init__(self, status: int, why: str) -> None:
@@ -47,7 +54,7 @@ class Error(HTTPError):
     def __init__(
         self, status: int, text: str | None = None, headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
     ) -> None:
-        if type(status) is not int or not 200 <= status <= 599:
+        if not (issubclass(type(status), int) and 200 <= status <= 599):
             raise ValueError(f"http.Error takes a status from 200 to 599, not {status!r}")
         super().__init__(status, text)
         self.status: int = int(status)

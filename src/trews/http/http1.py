@@ -3,7 +3,9 @@
 What is sent is validated here, once, whoever made it: names, values, reasons, and that a message is as long as it says.
 What is received is cut here: `LengthBody`, `ChunkedBody`, `EndlessBody` take the bytes of a body out of what came.
 
-Source: RFC 9112, 6 and 7; RFC 9110, 5.5, 6.4 and 15.
+It has more than 400 lines: what is sent here is what is taken apart here, by the same clauses.
+
+Source: RFC 9112, 6 and 7; RFC 9110, 5.5, 6.4, 6.5 and 15.
 """
 
 from __future__ import annotations
@@ -12,25 +14,33 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from trews.http.errors import BadMessage, reason
-from trews.http.head import Fields, Limits, scan_trailers
+from trews.http.head import Fields, Limits, ResponseHead, check_incomplete_fields, scan_trailers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mypy_extensions import i64
 
-_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-# RFC 9112, 7.1.1, with the space around '=' and ';' that 7.1.1 has of old, and quoted strings.
-_EXTENSION: Final = re.compile(
-    rb"""[0-9A-Fa-f]+(?:[\t ]*;[\t ]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+"""
-    rb"""(?:[\t ]*=[\t ]*(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t !-~\x80-\xff])*"))?)*"""
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
+_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
+_HEX: Final = re.compile(rb"[0-9A-Fa-f]++")
+# RFC 9112, 7.1.1, with the space around '=' and ';' that it has of old, and quoted strings; between a size and CR LF.
+_EXTENSIONS: Final = re.compile(
+    rb"""(?:[\t ]*+;[\t ]*+[!#$%&'*+\-.^_`|~0-9A-Za-z]++"""
+    rb"""(?:[\t ]*+=[\t ]*+(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++"""
+    rb"""|"[\t !#-\[\]-~\x80-\xff]*+(?:\\[\t !-~\x80-\xff][\t !#-\[\]-~\x80-\xff]*+)*+"))?)*"""
 )
+_CHUNK_START: Final = re.compile(rb"[0-9A-Fa-f]++[\t ]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?")
+_MAX_DIGITS: Final = 16  # of a chunk's size, with zeros before it
 _MAX_SIZE_LINE: Final = 1024  # bytes of a chunk's first line with its extensions
 _MAX_EXTENSIONS: Final = 16 * 1024  # bytes of them in one body: who sends one byte a chunk may not make it ten thousand
 
-_FRAMING: Final = (b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade")
-
+# RFC 9110, 6.5.1: what says how the message is framed, routed, read or who asks cannot come after it.
+_NO_TRAILERS: Final = frozenset(
+    b"age authorization cache-control connection content-encoding content-length content-range content-type cookie date"
+    b" expect expires host keep-alive location max-forwards proxy-authenticate proxy-authorization range retry-after"
+    b" set-cookie te trailer transfer-encoding upgrade vary www-authenticate".split()
+)
 
 # -- bodies that come
 
@@ -101,7 +111,7 @@ _SIZE, _DATA, _DATA_END, _TRAILERS = 0, 1, 2, 3
 class ChunkedBody:
     """A body in chunks, with trailers (RFC 9112, 7.1)."""
 
-    __slots__ = ("_kept", "_left", "_limits", "_spent", "_state", "is_done", "rest", "trailers")
+    __slots__ = ("_kept", "_left", "_limits", "_scanned", "_spent", "_state", "is_done", "rest", "trailers")
 
     def __init__(self, max_trailers: int = 8 * 1024, max_fields: int = 100) -> None:
         self.rest: i64 = -1
@@ -112,9 +122,12 @@ class ChunkedBody:
         self._left: i64 = 0  # bytes of the chunk that are to come
         self._spent: i64 = 0  # bytes of extensions so far
         self._kept: bytes = b""  # a line, or trailers, of which not all is there
+        self._scanned: i64 = 0  # bytes of such trailers
 
     def take(self, data: bytes, start: i64, pieces: list[bytes]) -> i64:
         """As `LengthBody.take`."""
+        if self.is_done:
+            return start
         at: i64 = start
         size: i64 = len(data)
         before: i64 = 0
@@ -151,10 +164,8 @@ class ChunkedBody:
                     break
                 at = next_at
             else:
-                fields = scan_trailers(data, at, self._limits)
+                fields = self._take_trailers(data, at)
                 if fields is None:
-                    if size - at > self._limits.head:
-                        raise BadMessage(431, f"trailers of more than {self._limits.head} bytes")
                     break
                 self.trailers = fields
                 self.is_done = True
@@ -163,42 +174,67 @@ class ChunkedBody:
             self._kept = data[at:]
         return size - before
 
+    def _take_trailers(self, data: bytes, at: i64) -> Fields | None:
+        """The trailers; None if not all of them are there. A byte more is no reason to scan all of them again."""
+        if self._scanned < 2 or data.find(b"\r\n\r\n", at + self._scanned - 3 if self._scanned > 3 else at) >= 0:
+            fields = scan_trailers(data, at, self._limits)
+            if fields is not None:
+                return fields
+        check_incomplete_fields(data, at, at + self._scanned, self._limits)
+        self._scanned = len(data) - at
+        return None
+
     def _take_size(self, data: bytes, at: i64) -> i64:
         """The line with the size of a chunk. Returns where it ends, -1 if it is not all there."""
-        end: i64 = data.find(b"\r", at)
         limit: i64 = at + _MAX_SIZE_LINE
-        if (end if end >= 0 else len(data)) > limit:
-            raise BadMessage(400, f"a chunk's first line of more than {_MAX_SIZE_LINE} bytes")
-        line = data[at:end] if end >= 0 else data[at:]
-        if end < 0:
-            if line and (_CHUNK_START.fullmatch(line) is None):
+        end: i64 = data.find(b"\r", at, limit + 1)
+        if end < 0 or end + 1 >= len(data):
+            line = data[at:] if end < 0 else data[at:end]
+            if len(line) > _MAX_SIZE_LINE:
+                raise BadMessage(400, f"a chunk's first line of more than {_MAX_SIZE_LINE} bytes")
+            if (line or end >= 0) and _CHUNK_START.fullmatch(line) is None:
                 raise BadMessage(400, "a chunk without a size (RFC 9112, 7.1)")
             return -1
-        if end + 1 < len(data) and data[end + 1] != 10:
+        if data[end + 1] != 10:
             raise BadMessage(400, "a CR without LF after a chunk's size (RFC 9112, 7.1)")
-        digits: i64 = len(line)
-        if digits > 15 or not line.isalnum():
-            # int() would take '0x1', '+1', ' 1' and '1_0', too.
-            if _EXTENSION.fullmatch(line) is None:
-                raise BadMessage(400, "a chunk without a size, or with extensions that are none (RFC 9112, 7.1)")
-            if b";" in line:
-                self._spent += digits
-                if self._spent > _MAX_EXTENSIONS:
-                    raise BadMessage(400, f"more than {_MAX_EXTENSIONS} bytes of chunk extensions")
-                line = line[: line.index(b";")].rstrip(b" \t")
-            if len(line.lstrip(b"0")) > 15:
-                raise BadMessage(413, "a chunk beyond all measure")
-        elif _HEX.fullmatch(line) is None:
+        # int() would take '0x1', '+1', ' 1' and '1_0', too.
+        match = _HEX.match(data, at, end)
+        if match is None:
             raise BadMessage(400, "a chunk without a size (RFC 9112, 7.1)")
-        if end + 1 >= len(data):
-            return -1
-        self._left = int(line, 16)
+        digits_end: i64 = match.end()
+        if digits_end < end:
+            if _EXTENSIONS.fullmatch(data, digits_end, end) is None:
+                raise BadMessage(400, "chunk extensions that are none (RFC 9112, 7.1.1)")
+            self._spent += end - digits_end
+            if self._spent > _MAX_EXTENSIONS:
+                raise BadMessage(400, f"more than {_MAX_EXTENSIONS} bytes of chunk extensions")
+        digits = data[at:digits_end]
+        if len(digits) > _MAX_DIGITS or (len(digits) == _MAX_DIGITS and digits[0] != 48):
+            raise BadMessage(413, "a chunk beyond all measure")
+        self._left = int(digits, 16)
         self._state = _DATA if self._left else _TRAILERS
         return end + 2
 
 
-_HEX: Final = re.compile(rb"[0-9A-Fa-f]+")
-_CHUNK_START: Final = re.compile(rb"[0-9A-Fa-f]+(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*|[\t ]*)")
+def body_of_response(
+    head: ResponseHead, method: str, max_trailers: int = 8 * 1024, max_fields: int = 100
+) -> LengthBody | ChunkedBody | EndlessBody | None:
+    """What takes the body of a response; None if none follows (RFC 9112, 6.3).
+
+    An interim response (1xx) has none, and is followed by another; after 101, and after a 2xx to CONNECT, what follows
+    is no HTTP. With an `EndlessBody` the connection can have no further response.
+
+    Args:
+        method: of the request that this answers.
+    """
+    status = head.status
+    if method == "HEAD" or has_no_body(status) or (method == "CONNECT" and 200 <= status <= 299):
+        return None
+    if head.is_chunked:
+        return ChunkedBody(max_trailers, max_fields)
+    if head.length >= 0:
+        return LengthBody(head.length)
+    return EndlessBody()
 
 
 # -- messages that go
@@ -217,9 +253,12 @@ def check_name(name: bytes) -> bytes:
 
 def check_value(name: bytes, value: bytes) -> bytes:
     """A field's value as it is, if it is one (RFC 9110, 5.5)."""
-    if _VALUE.fullmatch(value) is None:
+    match = _VALUE.match(value)
+    end = match.end() if match is not None else 0
+    if end < len(value):
+        # Not the value itself, which may be a secret.
         raise BadAnswer(
-            f"the field {name.decode()} cannot have the value {value!r}: it has control characters (RFC 9110, 5.5)"
+            f"the field {name.decode()} has the control character {value[end : end + 1]!r} at {end} (RFC 9110, 5.5)"
         )
     return value
 
@@ -243,6 +282,15 @@ def field_lines(fields: Iterable[tuple[Any, Any]]) -> bytes:
     return b"".join(lines)
 
 
+def trailer_lines(fields: Iterable[tuple[Any, Any]]) -> bytes:
+    """The same for trailers, of which some names cannot be (RFC 9110, 6.5.1)."""
+    trailers = list(fields)
+    for name, _ in trailers:
+        if as_latin1(name).lower() in _NO_TRAILERS:
+            raise BadAnswer(f"the field {as_latin1(name).decode('latin-1')} cannot be a trailer (RFC 9110, 6.5.1)")
+    return field_lines(trailers) if trailers else b""
+
+
 def as_latin1(text: Any) -> bytes:
     """A name or a value as bytes."""
     if isinstance(text, bytes):
@@ -250,11 +298,11 @@ def as_latin1(text: Any) -> bytes:
     if isinstance(text, str):
         try:
             return text.encode("latin-1")
-        except UnicodeEncodeError:
+        except UnicodeEncodeError as exc:
             raise BadAnswer(
-                f"a field cannot have {text!r}: it takes Latin-1 only; encode it first (RFC 9110, 5.5)"
+                f"a field cannot have {text[exc.start]!r}: it takes Latin-1 only; encode it first (RFC 9110, 5.5)"
             ) from None
-    raise BadAnswer(f"a field takes str or bytes, not {text!r}")
+    raise BadAnswer(f"a field takes str or bytes, not {type(text).__name__}")
 
 
 def status_line(status: int, words: str | bytes | None = None) -> bytes:
@@ -302,14 +350,19 @@ class Writer:
         is_done: whether `end` was called.
         is_silent: no body is sent, whatever is written: HEAD, or a status without one.
         sent: bytes of the body so far.
-        status: once the head is made.
+        status: once the head is made; 0 before.
     """
 
     __slots__ = (
+        "_declared",
+        "_has_date",
+        "_has_location",
+        "_has_type",
         "_is_1_1",
         "_is_chunked",
         "_left",
-        "_method_is_head",
+        "_method",
+        "_options",
         "is_done",
         "is_silent",
         "persists",
@@ -318,15 +371,20 @@ class Writer:
     )
 
     def __init__(self, method: str, minor: int, persists: bool) -> None:
-        self._method_is_head: bool = method == "HEAD"
+        self._method: str = method
         self._is_1_1: bool = minor > 0
         self.persists: bool = persists
         self.status: i64 = 0
         self.is_done: bool = False
         self._is_chunked: bool = False
-        self.is_silent: bool = False  # no body is sent, whatever is written
+        self.is_silent: bool = False
         self._left: i64 = -1  # bytes that are still to be written, if the head says how many
         self.sent: i64 = 0
+        self._declared: i64 = -1  # Content-Length
+        self._options: list[bytes] = []  # of Connection
+        self._has_date: bool = False
+        self._has_type: bool = False
+        self._has_location: bool = False
 
     def head(
         self, status: int, words: str | bytes | None, fields: Iterable[tuple[Any, Any]], date: bytes, length: int = -1
@@ -341,75 +399,105 @@ class Writer:
             length: how long the body is, if `fields` need not say so; -1: not known.
 
         Raises:
-            BadAnswer: it cannot be sent.
+            BadAnswer: it cannot be sent; another may be made, by another Writer.
         """
+        if self.status:
+            raise BadAnswer("an answer has one head, and this one has it")
+        if not 200 <= status <= 599:
+            raise BadAnswer(f"the status of an answer is 200 to 599, not {status}")
         lines: list[bytes] = [status_line(status, words)]
-        has_date = False
-        declared: int = -1
         for name, value in fields:
             raw_name = as_latin1(name)
             raw_value = as_latin1(value)
             check_name(raw_name)
             check_value(raw_name, raw_value)
             size = len(raw_name)
-            if size == 4 or size == 7 or size == 10 or size == 14 or size == 17:
-                lower = raw_name.lower()
-                if lower == b"date":
-                    has_date = True
-                elif lower == b"content-length":
-                    if not raw_value.isdigit() or len(raw_value) > 18 or (0 <= declared != int(raw_value)):
-                        raise BadAnswer(f"Content-Length is one number, not {raw_value!r} (RFC 9110, 8.6)")
-                    declared = int(raw_value)
-                    continue
-                elif lower == b"transfer-encoding":
-                    raise BadAnswer(
-                        "Transfer-Encoding is trews' own: leave it and Content-Length out, and the body is chunked"
-                    )
-                elif lower == b"connection":
-                    if b"close" in raw_value.lower():
-                        self.persists = False
-                    if b"upgrade" not in raw_value.lower():
-                        continue
-                elif lower == b"keep-alive":
-                    continue
+            # Of these lengths are the names that `_note` knows.
+            if size in (4, 8, 10, 12, 14, 17) and not self._note(raw_name.lower(), raw_value):
+                continue
             lines.append(b"%b: %b\r\n" % (raw_name, raw_value))
-        if not has_date:
+        if not self._has_date:
             lines.append(date)
-        if declared < 0:
-            declared = length
         self.status = status
-        self._frame(lines, status, declared)
-        if not self.persists:
-            lines.append(b"Connection: close\r\n")
-        elif not self._is_1_1:
-            lines.append(b"Connection: keep-alive\r\n")
+        self._frame(lines, self._declared if self._declared >= 0 else length)
+        self._note_persistence(lines)
         lines.append(b"\r\n")
         return b"".join(lines)
 
-    def _frame(self, lines: list[bytes], status: int, length: int) -> None:
-        """RFC 9112, 6.3: how long the body is."""
-        if has_no_body(status):
+    def _note(self, name: bytes, value: bytes) -> bool:
+        """Take notice of a field. Returns whether it is sent as it is."""
+        if name == b"date":
+            self._once(self._has_date, name)
+            self._has_date = True
+        elif name == b"content-type":
+            self._once(self._has_type, name)
+            self._has_type = True
+        elif name == b"location":
+            self._once(self._has_location, name)
+            self._has_location = True
+        elif name == b"content-length":
+            if not value.isdigit() or len(value) > 18 or (0 <= self._declared != int(value)):
+                raise BadAnswer(f"Content-Length is one number, not {value!r} (RFC 9110, 8.6)")
+            self._declared = int(value)
+            return False
+        elif name == b"transfer-encoding":
+            raise BadAnswer("Transfer-Encoding is trews' own: leave it and Content-Length out, and the body is chunked")
+        elif name == b"connection":
+            for option in value.split(b","):
+                option = option.strip(b" \t")
+                lower = option.lower()
+                if lower == b"close":
+                    self.persists = False
+                elif option and lower != b"keep-alive":
+                    self._options.append(option)
+            return False
+        elif name == b"keep-alive":
+            return False
+        return True
+
+    @staticmethod
+    def _once(is_there: bool, name: bytes) -> None:
+        if is_there:
+            # Those who read it may take either (RFC 9110, 5.3).
+            raise BadAnswer(f"an answer has one field {name.decode()}, not two")
+
+    def _frame(self, lines: list[bytes], length: i64) -> None:
+        """How long the body is (RFC 9112, 6.3)."""
+        status = self.status
+        if has_no_body(status) or (self._method == "CONNECT" and status <= 299):
             self.is_silent = True
             if status == 304 and length >= 0:
                 lines.append(b"Content-Length: %d\r\n" % length)  # of what a GET would have had
+            return
+        self.is_silent = self._method == "HEAD"
+        if status == 205:  # RFC 9110, 15.3.6: none, and said so
+            self.is_silent = True
+            lines.append(b"Content-Length: 0\r\n")
         elif length >= 0:
             lines.append(b"Content-Length: %d\r\n" % length)
             self._left = length
-            self.is_silent = self._method_is_head
         elif self._is_1_1:
             lines.append(b"Transfer-Encoding: chunked\r\n")
             self._is_chunked = True
-            self.is_silent = self._method_is_head
         else:
             self.persists = False  # its end is that of the connection
-            self.is_silent = self._method_is_head
+
+    def _note_persistence(self, lines: list[bytes]) -> None:
+        if not self.persists:
+            self._options.append(b"close")
+        elif not self._is_1_1:
+            self._options.append(b"keep-alive")
+        if self._options:
+            lines.append(b"Connection: %b\r\n" % b", ".join(self._options))
 
     def body(self, data: bytes) -> bytes:
         """A piece of the body as it is sent; b"" if nothing is.
 
         Raises:
-            BadAnswer: it is more than Content-Length said.
+            BadAnswer: it is more than Content-Length said; or there is no head yet, or it has ended.
         """
+        if not self.status or self.is_done:
+            raise BadAnswer("a body comes between the head of an answer and its end")
         size = len(data)
         if self._left >= 0:
             if size > self._left:
@@ -429,17 +517,18 @@ class Writer:
         """What ends the body.
 
         Raises:
-            BadAnswer: it is less than Content-Length said; or there are trailers and it has no place for them.
+            BadAnswer: it is less than Content-Length said; there are trailers, and it has no place for them, or they
+                cannot be such; or there is no head yet, or it has ended.
         """
+        if not self.status or self.is_done:
+            raise BadAnswer("an answer ends once, after its head")
         if self._left > 0 and not self.is_silent:
             raise BadAnswer(f"a body of fewer bytes than its Content-Length, by {self._left}")
-        lines = field_lines(trailers)
+        lines = trailer_lines(trailers)
+        if lines and not self._is_chunked:
+            raise BadAnswer("trailers need a chunked body: HTTP/1.1, and no Content-Length (RFC 9112, 7.1.2)")
         self.is_done = True
-        if not self._is_chunked:
-            if lines:
-                raise BadAnswer("trailers need a chunked body: HTTP/1.1, and no Content-Length (RFC 9112, 7.1.2)")
-            return b""
-        return b"" if self.is_silent else b"0\r\n%b\r\n" % lines
+        return b"0\r\n%b\r\n" % lines if self._is_chunked and not self.is_silent else b""
 
 
 _NUMBERS: Final[list[bytes]] = [b"%d" % number for number in range(4096)]
