@@ -50,11 +50,15 @@ LAYERS = """
     http.response http.request http.resource
     http.debug_page
     http.pipeline
-    http.answering
+    http.answering http.asgi_exchange
     http.connection
     http.server
-    http.reply
-    http.wsgi http.asgi http.test_client
+    http.reply http.asgi_lifespan
+    http.environ http.wsgi_streams
+    http.wsgi_call
+    http.wsgi_answer
+    http.wsgi_threads
+    http.wsgi http.asgi_handler http.test_client
     http
     __init__
     protocols.*

@@ -159,6 +159,14 @@ class Server(Live):
         """The code of `connection` raised `exc`; it is aborted after this. The default logs the traceback."""
         logger.error("%r: its code failed, the connection is aborted", connection, exc_info=exc)
 
+    def _begin(self) -> Any:
+        """What is to be done before the first connection."""
+        return self.on_start()
+
+    def _end(self) -> Any:
+        """What is to be done after the last."""
+        return self.on_stop()
+
     # -- what is known
 
     @property
@@ -247,7 +255,7 @@ class Server(Live):
         self._state = State.STARTING
         enter(self._loop)
         try:
-            result = self.on_start()
+            result = self._begin()
             if inspect.isawaitable(result):
                 self._start_task = self._loop.create_task(timers.as_coroutine(result))
                 await self._start_task
@@ -397,7 +405,7 @@ class Server(Live):
 
     async def _finish(self) -> None:
         try:
-            result = self.on_stop() if self._has_started else None
+            result = self._end() if self._has_started else None
             if inspect.isawaitable(result):
                 await result
         except Exception:

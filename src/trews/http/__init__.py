@@ -1,5 +1,6 @@
 """HTTP/1.1: a server for any function of a request, for WSGI and ASGI applications.
 
+    asgi                       an ASGI application as a handler
     Server, serve              a server, and its blocking form
     Request, Response, html    what handlers get and return; they may return str, dict, a status, … as well
     Resource                   a handler that is a class with a function for each method
@@ -13,6 +14,8 @@ Layout: `head` and `http1` know bytes only, and are compiled; `request`, `respon
 `connection` is the protocol, with `deadlines`; `server` stands on it.
 """
 
+import typing
+
 from trews.http.cookies import set_cookie
 from trews.http.errors import BadMessage, Error, HTTPError
 from trews.http.http1 import BadAnswer
@@ -22,6 +25,9 @@ from trews.http.resource import Resource
 from trews.http.response import Response, html
 from trews.http.server import Server, serve
 from trews.http.test_client import test_client
+
+if typing.TYPE_CHECKING:
+    from trews.http.asgi_handler import asgi
 
 __all__ = [
     "BadAnswer",
@@ -34,8 +40,27 @@ __all__ = [
     "Resource",
     "Response",
     "Server",
+    "asgi",
     "html",
     "serve",
     "set_cookie",
     "test_client",
 ]
+
+# Imported when its name is used: who serves one kind of application does not need the others.
+_LATER = {"asgi": "trews.http.asgi_handler"}
+
+
+if not typing.TYPE_CHECKING:  # for type checkers, which would believe that every name is here
+
+    def __getattr__(name):
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

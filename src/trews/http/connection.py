@@ -64,6 +64,7 @@ class HTTPConnection(Answering):
     _gathers = False  # the body is gathered before the handler is called
     _is_next_due = False
     _is_held = False  # not reading, as enough has come
+    _scope: dict[str, Any] | None = None  # what the ASGI scopes of its requests have in common
 
     def _prepare(self) -> None:
         self._pipeline = Pipeline(self, Request)

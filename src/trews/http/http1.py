@@ -508,10 +508,25 @@ class Writer:
         self.sent += size
         return b"%x\r\n%b\r\n" % (size, data) if self._is_chunked else data
 
-    def count(self, size: int) -> None:
-        """So many bytes of the body go another way, as those of a file do; only with a Content-Length."""
-        self._left -= size
-        self.sent += size
+    def pass_by(self, size: int) -> None:
+        """Take notice of so many bytes of the body that are sent by other means, such as sendfile.
+
+        Raises:
+            BadAnswer: it is more than Content-Length said.
+        """
+        if self._is_chunked:
+            raise BadAnswer("a chunked body cannot be sent by other means")
+        if self._left >= 0:
+            if size > self._left:
+                raise BadAnswer(f"a body of more bytes than its Content-Length, by {size - self._left}")
+            self._left -= size
+        if not self.is_silent:
+            self.sent += size
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the body is sent in chunks, once the head is made."""
+        return self._is_chunked
 
     def end(self, trailers: Iterable[tuple[Any, Any]] = ()) -> bytes:
         """What ends the body.

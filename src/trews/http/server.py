@@ -54,7 +54,9 @@ class Server(StreamServer):
 
     Args:
         app: the handler, any `f(request)`: a plain function, which gets the body read first; an `async def`, which
-            starts at the head; an object with `__call__`; `http.wsgi(...)` or `http.asgi(...)`.
+            starts at the head; an object with `__call__`; `http.wsgi(...)` or `http.asgi(...)`. If it has coroutine
+            functions `on_start(server)` and `on_stop(server)`, they are called before this server's own `on_start`, and
+            after its `on_stop`.
         settings: those below, those of connections (`write_timeout`, `idle_timeout`, …) and of `trews.Server`
             (`max_connections`, …).
 
@@ -77,6 +79,7 @@ class Server(StreamServer):
     def __init__(self, app: Any, **settings: Any) -> None:
         limits = {name: settings.pop(name) for name in _LIMITS if name in settings}
         super().__init__(connection_class(check_app(app), settings), **limits)
+        self._app = app
         self._left: set[asyncio.Task[Any]] = set()  # handlers that go on after their answer
 
     def listen(self, *endpoints: Any) -> Any:
@@ -88,6 +91,33 @@ class Server(StreamServer):
         request = getattr(connection, "request", None)
         what = f"{request.method} {request.raw_path} [{request.id}]" if request is not None else "a handler"
         logger.error("%r: %s failed", connection, what, exc_info=exc)
+
+    # -- a handler that is told of start and stop
+
+    async def _begin(self) -> None:
+        begin = getattr(self._app, "on_start", None)
+        if begin is not None:
+            await begin(self)
+        try:
+            result = self.on_start()
+            if inspect.isawaitable(result):
+                await result
+        except BaseException:
+            await self._end_app()
+            raise
+
+    async def _end(self) -> None:
+        try:
+            result = self.on_stop()
+            if inspect.isawaitable(result):
+                await result
+        finally:
+            await self._end_app()
+
+    async def _end_app(self) -> None:
+        end = getattr(self._app, "on_stop", None)
+        if end is not None:
+            await end(self)
 
     # -- handlers that go on after their answer
 

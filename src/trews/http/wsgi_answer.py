@@ -136,7 +136,7 @@ async def send_file(call: Call, wrapper: FileWrapper, offset: int, size: int) ->
         connection = request.connection
         connection._uncork()
         await connection.write_file(wrapper.filelike, offset, count)
-        writer.count(count)
+        writer.pass_by(count)
     request.finish()
 
 
