@@ -46,7 +46,7 @@ LAYERS = """
     server client
     serving
     http.access_log http.multi http.cookies http.body http.deadlines http.forwarded
-    http.slow_request
+    http.content http.slow_request
     http.response http.request http.resource
     http.debug_page
     http.pipeline

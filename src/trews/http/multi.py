@@ -132,5 +132,7 @@ class Headers(MultiDict):
 
 
 def pairs_of(fields: Any) -> Iterable[tuple[Any, Any]]:
-    """Fields that were given as a mapping or as pairs, as pairs."""
+    """Fields that were given as a mapping or as pairs, as pairs (TypeError for a text, which is neither)."""
+    if isinstance(fields, (str, bytes)):
+        raise TypeError(f"fields are a mapping or pairs of a name and a value, not {fields!r}")
     return fields.items() if isinstance(fields, Mapping) else fields

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import unquote_to_bytes
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from trews.http.content import as_bytes, decode_json, decode_text, parse_query, percent_decoded
 from trews.http.cookies import parse_cookies
-from trews.http.errors import Error
 from trews.http.forwarded import Origin
 from trews.http.http1 import Writer
-from trews.http.multi import Headers, MultiDict
+from trews.http.multi import Headers, MultiDict, pairs_of
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from trews.http.body import Body
     from trews.http.connection import HTTPConnection
-    from trews.http.head import RequestHead
+    from trews.http.head import Fields, RequestHead
     from trews.transport.tls_facts import TLS
+
+
+_T = TypeVar("_T")
 
 
 class Answer(IntEnum):
@@ -40,7 +41,6 @@ class Request:
         connection: the connection it came on.
         method: as it was sent: `"GET"`.
         target: as it was sent: `b"/a%20b?x=1"`.
-        content: the body, once it is read: in a plain `def` always.
     """
 
     _body: Body | None = None
@@ -51,8 +51,8 @@ class Request:
     _waiters: list[asyncio.Future[None]] | None = None
     _begun_at = 0.0  # for the logs, if there are any
     _is_logged = False
-    _is_read = False
-    content: bytes = b""
+    _pieces: list[bytes] | None = None  # of a body that is being read
+    _content: bytes | None = None
 
     def __init__(self, connection: HTTPConnection, head: RequestHead) -> None:
         self.connection = connection
@@ -60,6 +60,13 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.raw_path}>"
+
+    def _once(self, name: str, make: Callable[[], _T]) -> _T:
+        """What is made when first asked for."""
+        made: _T | None = self.__dict__.get(name)
+        if made is None:
+            made = self.__dict__[name] = make()
+        return made
 
     # -- what was asked
 
@@ -80,45 +87,41 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path, decoded: `"/a b"`. What is no UTF-8 is there as surrogates (PEP 383)."""
-        raw = self._split()[0]
-        return unquote_to_bytes(raw).decode("utf-8", "surrogateescape") if "%" in raw else raw
+        """The path, decoded: `"/a b"`. What is no UTF-8 is `"\\ufffd"`; `raw_path` has it as it was sent.
+
+        Neither `..` nor `//` is resolved, and `%00` is a character as any other: it is no path of a file yet.
+        """
+        return percent_decoded(self._split()[0])
 
     @property
     def raw_query(self) -> str:
-        """What follows the `?`, as it was sent."""
+        """What follows the `?`, as it was sent; `""` without."""
         return self._split()[1]
 
     @property
     def query(self) -> MultiDict:
-        """The query's values, decoded: `"?a=1&a=2"` has two of the name `a`."""
-        return parse_query(self._split()[1])
+        """The query's values, decoded: `"?a=1&a=2"` has two of the name `a`.
+
+        Raises:
+            Error: (400) there are more than 1000. Not caught, that is the answer.
+        """
+        return self._once("_query", lambda: parse_query(self._split()[1]))
 
     def _split(self) -> tuple[str, str]:
-        target = self._head.target
-        if not target.startswith(b"/") and self._head.method != "CONNECT" and target != b"*":
-            target = (
-                b"/" + target.split(b"://", 1)[1].partition(b"/")[2]
-                if b"/" in target.split(b"://", 1)[1]
-                else (b"/" + (b"?" + target.partition(b"?")[2] if b"?" in target else b""))
-            )
-        path, _, query = target.decode("ascii").partition("?")
+        path, _, query = self._head.target.decode("ascii").partition("?")
+        if path[:1] != "/" and "://" in path:  # a URL, as proxies get it (RFC 9112, 3.2.2)
+            path = "/" + path.partition("://")[2].partition("/")[2]
         return path, query
 
     @property
     def headers(self) -> Headers:
-        """Its fields: `request.headers["Accept"]`."""
-        headers = self.__dict__.get("_headers")
-        if headers is None:
-            headers = self.__dict__["_headers"] = Headers(
-                [(name.decode("ascii"), value.decode("latin-1")) for name, value in self._head.pairs()]
-            )
-        return headers
+        """Its fields: `request.headers["Accept"]`. What is not ASCII in them is read as Latin-1."""
+        return self._once("_headers", lambda: _headers(self._head))
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies that came with it, by name."""
-        return parse_cookies("; ".join(self.headers.get_all("Cookie")))
+        """The cookies that came with it, by name, as they were sent: 200 at most."""
+        return self._once("_cookies", lambda: parse_cookies("; ".join(self.headers.get_all("Cookie"))))
 
     @property
     def version(self) -> str:
@@ -127,7 +130,10 @@ class Request:
 
     @property
     def host(self) -> str:
-        """The host that was asked for, with the port if it was given: `"example.org:8080"`; `""` if none was."""
+        """The host that was asked for, with the port if it was given: `"example.org:8080"`; `""` if none was.
+
+        It is a host by its form, but whatever a client chose to send; or what a known proxy says (`trusted_proxies`).
+        """
         if self.connection.trusted_proxies is not None:
             return self._origin().host
         host = self._head.host
@@ -135,14 +141,14 @@ class Request:
 
     @property
     def scheme(self) -> str:
-        """`"https"` or `"http"`."""
+        """`"https"` or `"http"`: as the connection has it, or as a known proxy says."""
         if self.connection.trusted_proxies is not None:
             return self._origin().scheme
         return "http" if self.connection.tls is None else "https"
 
     @property
     def client(self) -> Any:
-        """Who asks: `(host, port)`, or the path of a Unix socket."""
+        """Who asks: `(host, port)`, or the path of a Unix socket; whom a known proxy speaks for, the port perhaps 0."""
         if self.connection.trusted_proxies is not None:
             return self._origin().client
         return self.connection.remote_address
@@ -180,32 +186,48 @@ class Request:
 
     @property
     def trailers(self) -> Headers:
-        """The fields behind a chunked body, once it is read; kept apart from `headers` (RFC 9110, 6.5.1)."""
+        """The fields behind a chunked body, once all of it has come; kept apart from `headers` (RFC 9110, 6.5.1)."""
         fields = self._body.trailers if self._body is not None else None
-        return Headers(
-            [(n.decode("ascii"), v.decode("latin-1")) for n, v in fields.pairs()] if fields is not None else ()
-        )
+        return _headers(fields) if fields is not None else Headers()
 
     # -- its body
 
     async def read(self) -> bytes:
-        """Wait for the whole body. Afterwards it is `content`, too.
+        """Wait for the whole body, or for what of it was not taken yet. Afterwards it is `content`, too.
+
+        Given up in the middle, by a timeout perhaps, it can be called again: nothing is lost.
 
         Raises:
             BadMessage: it is larger than `max_body` (413), or no body (400). Not caught, that is the answer.
             ConnectionClosed: the peer has ended before its end.
+            RuntimeError: another task reads it.
         """
         body = self._body
-        if body is not None and not self._is_read:
-            pieces = []
+        if body is not None and self._content is None:
+            if self._pieces is None:
+                self._pieces = []
+            pieces = self._pieces
             while piece := await body.next():
                 pieces.append(piece)
             self._set_content(b"".join(pieces))
+            self._pieces = None
         return self.content
 
+    @property
+    def content(self) -> bytes:
+        """The body: in a plain `def` always, in an `async def` once it is read; `b""` if there is none.
+
+        Raises:
+            RuntimeError: it is not read yet.
+        """
+        if self._content is None:
+            if self._body is not None:
+                raise RuntimeError("the body of this request is not read yet: await request.read() first")
+            return b""
+        return self._content
+
     def _set_content(self, content: bytes) -> None:
-        self.content = content
-        self._is_read = True
+        self._content = content
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The body in pieces, as they come; the peer is held back meanwhile. Raises as `read()` does."""
@@ -219,24 +241,18 @@ class Request:
 
         Raises:
             Error: (400) it is not in that charset, or that is not known (415).
+            RuntimeError: it is not read yet.
         """
-        try:
-            return self.content.decode(charset_of(self.headers.get("Content-Type", "")))
-        except LookupError as exc:
-            raise Error(415, "the charset of the body is not known") from exc
-        except UnicodeDecodeError as exc:
-            raise Error(400, "the body is not in the charset that it says") from exc
+        return decode_text(self.content, self.headers.get("Content-Type", ""))
 
     def json(self) -> Any:
-        """`content` as JSON.
+        """`content` as JSON, whatever its Content-Type says.
 
         Raises:
-            Error: (400) it is none.
+            Error: (400) it is none; NaN and Infinity are none (RFC 8259, 6), nor is what nests too deeply.
+            RuntimeError: it is not read yet.
         """
-        try:
-            return json.loads(self.content)
-        except (ValueError, RecursionError) as exc:
-            raise Error(400, "the body is no JSON") from exc
+        return decode_json(self.content)
 
     # -- its answer, step by step
 
@@ -258,7 +274,10 @@ class Request:
         self.connection._respond(self, result)
 
     def start(
-        self, status: int = 200, headers: Iterable[tuple[str, str]] | dict[str, str] = (), reason: str | None = None
+        self,
+        status: int = 200,
+        headers: Iterable[tuple[str, str]] | Mapping[str, str] = (),
+        reason: str | None = None,
     ) -> Self:
         """Begin the answer. `write` and `finish` go on; without Content-Length in `headers` the body is chunked.
 
@@ -267,19 +286,20 @@ class Request:
             RuntimeError: there is an answer already.
         """
         self._require_unanswered()
-        self.connection._begin_steps(self, status, headers.items() if isinstance(headers, dict) else headers, reason)
+        self.connection._begin_steps(self, status, pairs_of(headers), reason)
         return self
 
     def write(self, data: bytes | str) -> None:
-        """Send a piece of the body; text as UTF-8. It waits if the peer is slow: see `drain()`.
+        """Send a piece of the body; text as UTF-8. What a slow peer does not take yet is kept: see `drain()`.
 
         Raises:
+            TypeError: it is neither.
             BadAnswer: it is more than Content-Length said.
             RuntimeError: `start` was not called, or `finish` was.
         """
         if self._state is not Answer.BEGUN or self._writer is None:
             raise RuntimeError("write() comes between start() and finish()")
-        piece = self._writer.body(data.encode() if isinstance(data, str) else bytes(data))
+        piece = self._writer.body(as_bytes(data))
         if piece:
             self.connection._send_out(piece)
 
@@ -292,7 +312,7 @@ class Request:
         self.connection._uncork()
         await self.connection.drain()
 
-    def finish(self, data: bytes | str = b"", trailers: Iterable[tuple[str, str]] = ()) -> None:
+    def finish(self, data: bytes | str = b"", trailers: Iterable[tuple[str, str]] | Mapping[str, str] = ()) -> None:
         """End the answer, with a last piece perhaps.
 
         Raises:
@@ -302,8 +322,8 @@ class Request:
         if self._state is not Answer.BEGUN or self._writer is None:
             raise RuntimeError("finish() comes once, after start()")
         try:
-            last = self._writer.body(data.encode() if isinstance(data, str) else bytes(data)) if data else b""
-            last += self._writer.end(trailers)
+            last = self._writer.body(as_bytes(data)) if data else b""
+            last += self._writer.end(pairs_of(trailers))
         except ValueError:
             self.connection._abandon(self)
             raise
@@ -311,14 +331,14 @@ class Request:
             self.connection._send_out(last)
         self.connection._answered(self)
 
-    def inform(self, status: int, headers: Iterable[tuple[str, str]] = ()) -> None:
+    def inform(self, status: int, headers: Iterable[tuple[str, str]] | Mapping[str, str] = ()) -> None:
         """Send an interim answer, such as 103 Early Hints (RFC 8297). HTTP/1.0 clients get none.
 
         Raises:
             BadAnswer, RuntimeError: it cannot be sent, or the answer has begun.
         """
         self._require_unanswered()
-        self.connection._inform(self, status, headers)
+        self.connection._inform(self, status, pairs_of(headers))
 
     def _require_unanswered(self) -> None:
         if self._state > Answer.LATER:
@@ -332,8 +352,14 @@ class Request:
         if self._is_disconnected:
             return
         waiter = self.connection._loop.create_future()
-        self._waiters = [*(self._waiters or ()), waiter]
-        await waiter
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if self._waiters is not None:  # who gave up is not told
+                self._waiters.remove(waiter)
 
     @property
     def is_disconnected(self) -> bool:
@@ -348,24 +374,5 @@ class Request:
                 waiter.set_result(None)
 
 
-def parse_query(text: str) -> MultiDict:
-    """The values of a query, decoded as UTF-8. `&` separates them, and nothing else does."""
-    pairs = []
-    for part in text.split("&"):
-        if part:
-            name, _, value = part.replace("+", " ").partition("=")
-            pairs.append((_decoded(name), _decoded(value)))
-    return MultiDict(pairs)
-
-
-def _decoded(text: str) -> str:
-    return unquote_to_bytes(text).decode("utf-8", "replace") if "%" in text else text
-
-
-def charset_of(content_type: str) -> str:
-    """The charset that a Content-Type says, `"utf-8"` without."""
-    for parameter in content_type.split(";")[1:]:
-        name, _, value = parameter.strip().partition("=")
-        if name.strip().lower() == "charset":
-            return value.strip().strip('"') or "utf-8"
-    return "utf-8"
+def _headers(fields: Fields) -> Headers:
+    return Headers([(name.decode("ascii"), value.decode("latin-1")) for name, value in fields.pairs()])

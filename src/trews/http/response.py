@@ -8,11 +8,12 @@ from typing import Any
 
 from trews.http.cookies import set_cookie
 from trews.http.errors import Error, reason
-from trews.http.multi import Headers
+from trews.http.multi import Headers, pairs_of
 
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
+OCTETS = "application/octet-stream"
 
 
 class Response:
@@ -22,7 +23,7 @@ class Response:
         body: str, bytes, dict or list (JSON), or an iterable or async iterable of str and bytes, which is sent piece by
             piece, each when the peer has room for it.
         status: 200 to 599.
-        headers: fields, as a mapping or as pairs; they may be changed until it is returned.
+        headers: fields, as a mapping or as pairs; they may be changed until it is returned. They are checked when sent.
         content_type: instead of the one that goes with `body`; a field Content-Type wins.
         trailers: called when the body is sent; returns the fields to be sent behind it (a chunked body only).
 
@@ -80,12 +81,11 @@ def encode(body: Any) -> tuple[bytes, str]:
     if isinstance(body, str):
         return body.encode(), TEXT
     if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body), "application/octet-stream"
+        return bytes(body), OCTETS
     if isinstance(body, (dict, list)):
         return encode_json(body), JSON
-    raise TypeError(
-        f"a handler cannot return {body!r}; it returns str, bytes, dict, list, a status or an http.Response"
-    )
+    what = type(body).__name__  # not what it is, which may be a secret, or long
+    raise TypeError(f"a handler cannot return {what}; it returns str, bytes, dict, list, a status or an http.Response")
 
 
 # One for all: json.dumps makes one for each call with options such as these, which takes 2 us.
@@ -100,7 +100,11 @@ def encode_json(body: Any) -> bytes:
     """
     if isinstance(body, list) and any(isinstance(part, (bytes, bytearray)) for part in body):
         raise TypeError("a handler returned a list with bytes in it; join them, or return http.Response(iter(...))")
-    return _as_json(body).encode()
+    try:
+        return _as_json(body).encode()
+    except UnicodeEncodeError:
+        # A lone surrogate, which JSON can say in a request, and UTF-8 cannot: it goes back as it came, as \ud800.
+        return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
 
 
 def is_stream(body: Any) -> bool:
@@ -131,12 +135,17 @@ def as_response(result: Any) -> Response:
             )
         status, body, *headers = result
         check_status(status)
-        if isinstance(body, Response):
-            body.status = status
-            for name, value in Headers(headers[0] if headers else ()).items():
-                body.headers.add(name, value)
-            return body
-        return Response(b"" if body is None else body, status, headers[0] if headers else ())
+        fields = pairs_of(headers[0]) if headers else ()
+        if isinstance(body, Response):  # which may be used again: it stays as it is
+            given = body
+            return Response(
+                given.body,
+                status,
+                [*given.headers.items(), *fields],
+                content_type=given.content_type,
+                trailers=given.trailers,
+            )
+        return Response(b"" if body is None else body, status, fields)
     return Response(result)
 
 
