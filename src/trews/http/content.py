@@ -1,4 +1,4 @@
-"""What the bytes of a message mean, if they are a query, text or JSON. What is none of these is the sender's fault: 400."""
+"""What the bytes of a message mean: a query, text, JSON. What is none of these is the fault of who sent it (400)."""
 
 from __future__ import annotations
 
