@@ -56,7 +56,6 @@ class SlowRequest:
 
     def end(self) -> None:
         """The connection has ended."""
-        self._told = None
         self._wheel.disarm(self)
 
     def on_deadline(self, now: float) -> float:
