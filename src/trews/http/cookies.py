@@ -15,6 +15,8 @@ _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[!#-+\--:<-\[\]-~]*")  # cookie-octet
 _PATH = re.compile(r"/[ -:<-~]*")  # path-value; browsers ignore one without the slash
 _DOMAIN = re.compile(r"\.?[0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?")
+_SAME_SITE = re.compile(r"Lax|Strict|None")
+_HINTS = {"value": "; percent-encode it", "same_site": "; it is 'Lax', 'Strict', 'None' or None"}
 MAX_COOKIES = 200  # of one request; what is behind them is not looked at
 MAX_SIZE = 4096  # bytes of a name and its value; browsers drop what is larger
 MAX_ATTRIBUTE = 1024  # bytes of a path or a domain; the same
@@ -68,8 +70,8 @@ def set_cookie(
     Raises:
         ValueError, TypeError: it cannot be sent, or no browser would take it.
     """
-    _check(_NAME, "name", name)
-    _check(_VALUE, "value", value)
+    name = _checked(_NAME, "name", name)
+    value = _checked(_VALUE, "value", value)
     parts = [f"{name}={value}"]
     if max_age is not None:
         seconds = int(max_age.total_seconds()) if isinstance(max_age, timedelta) else max_age
@@ -79,10 +81,10 @@ def set_cookie(
     if expires is not None:
         parts.append(f"Expires={_date(expires)}")
     if path is not None:
-        _check(_PATH, "path", path)
+        path = _checked(_PATH, "path", path)
         parts.append(f"Path={path}")
     if domain is not None:
-        _check(_DOMAIN, "domain", domain)
+        domain = _checked(_DOMAIN, "domain", domain)
         parts.append(f"Domain={domain}")
     if len(name) + len(value) > MAX_SIZE or max(len(path or ""), len(domain or "")) > MAX_ATTRIBUTE:
         raise ValueError(
@@ -93,8 +95,7 @@ def set_cookie(
     if http_only:
         parts.append("HttpOnly")
     if same_site is not None:
-        if same_site not in ("Lax", "Strict", "None"):
-            raise ValueError(f"same_site is 'Lax', 'Strict', 'None' or None, not {same_site!r}")
+        same_site = _checked(_SAME_SITE, "same_site", same_site)
         parts.append(f"SameSite={same_site}")
     if partitioned:
         parts.append("Partitioned")
@@ -113,12 +114,15 @@ def _date(moment: Any) -> str:
         raise ValueError(f"expires is a moment from the year 1 to 9999 in UTC, not {moment!r}") from None
 
 
-def _check(allowed: re.Pattern[str], what: str, text: Any) -> None:
+def _checked(allowed: re.Pattern[str], what: str, text: Any) -> str:
+    """A text as a plain str: what was checked, and not what the str() of an enum or the like would be."""
     if not isinstance(text, str):
         raise TypeError(f"a cookie's {what} is a str, not {text!r}")
-    if not allowed.fullmatch(text):
-        hint = "; percent-encode it" if what == "value" else ""
+    match = allowed.fullmatch(text)
+    if match is None:
+        hint = _HINTS.get(what, "")
         raise ValueError(f"{text!r} cannot be a cookie's {what} (RFC 6265, 4.1.1){hint}")
+    return match.group()
 
 
 def _check_combination(
