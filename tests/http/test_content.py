@@ -101,18 +101,10 @@ def test_charset_of(content_type, charset):
 @pytest.mark.parametrize(
     "charset",
     [
-        "utf-8",
-        "UTF8",
-        "utf-16",
-        "utf-16le",
-        "utf-16-be",
-        "utf-32",
-        "iso-8859-1",
-        "latin1",
-        "iso-8859-15",
-        "windows-1252",
-    ]
-    + ["cp1251", "koi8-r", "shift_jis", "euc-jp", "euc-kr", "gbk", "gb2312", "gb18030", "big5", "us-ascii", "ascii"],
+        *("utf-8", "UTF8", "utf-16", "utf-16le", "utf-16-be", "utf-32", "iso-8859-1", "latin1", "iso-8859-15"),
+        *("windows-1252", "cp1251", "koi8-r", "shift_jis", "euc-jp", "euc-kr", "gbk", "gb2312", "gb18030", "big5"),
+        *("us-ascii", "ascii"),
+    ],
 )
 def test_charsets_that_are_known(charset):
     assert decode_text("abc".encode(charset), f"text/plain; charset={charset}") == "abc"
@@ -122,30 +114,20 @@ def test_charsets_that_are_known(charset):
 @pytest.mark.parametrize(
     "charset",
     [
-        "idna",
-        "punycode",
-        "unicode_escape",
-        "raw-unicode-escape",
-        "utf-7",
-        "utf_7",
-        "rot13",
-        "zlib",
-        "hex",
-        "base64",
-        "bz2",
-    ]
-    + [
-        "undefined",
-        "mbcs",
-        "oem",
-        "palmos",
-        "charmap",
-        "iso-8859-12",
-        "iso-8859-99",
-        "nonsense",
-        "\xe9",
-        "../../x",
-        "a.b",
+        *(
+            "idna",
+            "punycode",
+            "unicode_escape",
+            "raw-unicode-escape",
+            "utf-7",
+            "utf_7",
+            "rot13",
+            "zlib",
+            "hex",
+            "base64",
+        ),
+        *("bz2", "undefined", "mbcs", "oem", "palmos", "charmap", "iso-8859-12", "iso-8859-99", "nonsense", "\xe9"),
+        *("../../x", "a.b"),
     ],
 )
 def test_charsets_that_are_not(charset):
@@ -205,8 +187,10 @@ def test_json(content, value):
         b"1 2",
         b'"\n"',
         b"nul",
-    ]
-    + [b"[" * 100_000, b'{"a":' * 100_000, b"1" * 5000],
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"1" * 5000,
+    ],
     ids=lambda content: content[:10].hex(),
 )
 def test_json_that_is_none(content):

@@ -24,7 +24,9 @@ class Mixed(http.Resource):
         return request.content
 
     async def post(self, request):
-        self.seen.append(request.content)
+        with pytest.raises(RuntimeError, match="not read yet"):
+            self.seen.append(request.content)
+        self.seen.append(b"")
         return await request.read()
 
 

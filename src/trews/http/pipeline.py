@@ -149,7 +149,7 @@ class Pipeline:
         """Ask the handler. Returns the answer; None if the connection sees to it, and to `data` from `end` on."""
         request = self._request_class(self._connection, head)
         if head.has_body:
-            request.content = data[head.next : end]
+            request._content = data[head.next : end]
         if self.is_logged:
             request._begun_at = self._connection._clock.now()
         context = self.context.copy()  # of each request its own: what one sets is not the next one's business

@@ -6,11 +6,11 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
+from trews.http.content import charset_of
 from trews.http.errors import BadMessage
 from trews.http.head import Limits, ResponseHead, scan_response
 from trews.http.http1 import ChunkedBody, EndlessBody, LengthBody, has_no_body
 from trews.http.multi import Headers
-from trews.http.request import charset_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
