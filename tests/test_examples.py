@@ -46,7 +46,11 @@ LINES = Line(encoding="utf-8")
 MOST_LINES = 60
 OWN_MAIN_LOOP = {"foreign_main_loop"}  # these do not call trews.serve
 DATAGRAMS = {"multicast": "udp:239.255.40.40:4040", "udp_echo": "udp:localhost:4040"}  # not on TCP
-SERVED = [pytest.param(path, id=path.stem) for path in EXAMPLES if path.stem not in {*OWN_MAIN_LOOP, *DATAGRAMS}]
+SERVED = [
+    pytest.param(path, id=path.stem)
+    for path in EXAMPLES
+    if path.stem not in {*OWN_MAIN_LOOP, *DATAGRAMS} and not path.stem.startswith("http_")
+]
 
 
 # -- the tools
@@ -391,7 +395,7 @@ async def test_starttls_encrypts_what_comes_after_it():
 
 
 def test_every_example_has_a_test():
-    tests = set(globals())
+    tests = {*globals(), *vars(importlib.import_module("tests.test_examples_http"))}
     assert [name for name in NAMES if not any(test.startswith(f"test_{name}") for test in tests)] == []
 
 

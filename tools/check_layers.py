@@ -72,7 +72,7 @@ BYTES_ONLY = {"framing", "inbox", "proxy_header", "http.errors", "http.head", "h
 NOT_FOR_BYTES = {"asyncio", "socket", "ssl", "time", "logging"}
 
 # What `examples/` and `protocols/` may name: they are written as users write.
-PUBLIC = {"trews", "trews.framing", "trews.errors", "trews.testing"}
+PUBLIC = {"trews", "trews.framing", "trews.errors", "trews.http", "trews.testing"}
 
 PLACES = {name: rank for rank, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 
