@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 from trews.http.content import charset_of
 from trews.http.errors import BadMessage
 from trews.http.head import Limits, ResponseHead, scan_response
-from trews.http.http1 import ChunkedBody, EndlessBody, LengthBody, has_no_body
+from trews.http.http1 import EndlessBody, body_of_response, has_no_body
 from trews.http.multi import Headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from trews.http.http1 import ChunkedBody, LengthBody
 
 _LIMITS = Limits(1 << 20, 10_000)  # of an answer's head: the app is not to be limited by this
 _RECEIVE = 64 * 1024  # bytes
@@ -99,7 +101,7 @@ class Reply:
         self.wire = wire
         self._method = method
         self.what = what
-        self._decoder: LengthBody | ChunkedBody | EndlessBody | None = None
+        self._decoder: ChunkedBody | EndlessBody | LengthBody | None = None
         self._pieces: list[bytes] = []  # that were not taken
         self._taken: list[bytes] = []
         self.is_complete = False
@@ -208,20 +210,12 @@ class Reply:
         self.status, self.headers = head.status, headers
         self.reason = head.reason.decode("latin-1")
         self.version = "1.1" if head.minor else "1.0"
-        self._persists = head.persists
         self._client.took_head(self)
-        if self._method == "HEAD" or has_no_body(head.status):
-            if head.is_chunked and has_no_body(head.status):
-                raise BadMessage(502, f"Transfer-Encoding in an answer {head.status} (RFC 9112, 6.1)")
-            self.is_complete = True
-        elif head.is_chunked:
-            self._decoder = ChunkedBody(1 << 20, 10_000)
-        elif head.length >= 0:
-            self._decoder = LengthBody(head.length)
-            self.is_complete = self._decoder.is_done
-        else:
-            self._persists = False
-            self._decoder = EndlessBody()
+        if head.is_chunked and has_no_body(head.status):
+            raise BadMessage(502, f"Transfer-Encoding in an answer {head.status} (RFC 9112, 6.1)")
+        self._decoder = body_of_response(head, self._method, 1 << 20, 10_000)
+        self.is_complete = self._decoder is None or self._decoder.is_done
+        self._persists = head.persists and not isinstance(self._decoder, EndlessBody)
 
     def _end(self) -> None:
         wire = self.wire
