@@ -35,7 +35,7 @@ import pytest
 
 import trews
 from tools.check_layers import PLACES
-from trews import errors, framing
+from trews import errors, framing, http
 from trews.endpoint import Endpoint
 from trews.settings import DATAGRAM_DEFAULTS, DEFAULTS
 from trews.testing import VirtualLoop
@@ -84,6 +84,7 @@ class PageRun:
         self.servers: list[trews.Server] = []
         connect, listen, client = trews.connect, trews.Server.listen, trews.Client.__init__
         monkeypatch.setattr(trews, "serve", self.serve)
+        monkeypatch.setattr(http, "serve", self.serve_http)
         monkeypatch.setattr(trews, "run", self.runner.run)
         monkeypatch.setattr(trews, "connect", lambda endpoint, *args, **kw: connect(in_memory(endpoint), *args, **kw))
         monkeypatch.setattr(
@@ -96,6 +97,9 @@ class PageRun:
         server = handler if isinstance(handler, trews.Server) else trews.Server(handler, **settings)
         self.runner.run(server.listen(*endpoints).start())
         self.servers.append(server)
+
+    def serve_http(self, app: Any, *endpoints: Any, grace: float = 10, **settings: Any) -> None:
+        self.serve(app if isinstance(app, http.Server) else http.Server(app, **settings), *endpoints)
 
     def stop(self) -> None:
         while self.servers:
@@ -315,12 +319,15 @@ def test_the_picture_of_the_life_of_a_connection_is_the_one_in_the_source() -> N
 
 def test_the_layers_are_those_that_are_checked() -> None:
     text = (DOCS / "explanation/architecture.md").read_text("utf-8")
-    picture = text.split("```text\n")[1].split("```")[0]
-    drawn = [re.split(r"  +", line)[0].split() for line in picture.splitlines()]
-    places = {name.removesuffix(".*"): rank for name, rank in PLACES.items() if not name.startswith("__")}
-    assert sorted(itertools.chain(*drawn)) == sorted(places)
-    for upper, lower in itertools.pairwise(drawn):
-        assert min(places[name] for name in upper) > max(places[name] for name in lower), f"{upper} over {lower}"
+    pictures = [part.split("```")[0] for part in text.split("```text\n")[1:3]]
+    ranks = {name.removesuffix(".*"): rank for name, rank in PLACES.items() if not name.startswith("__")}
+    of_http = {name.removeprefix("http."): rank for name, rank in ranks.items() if name.startswith("http.")}
+    others = {name: rank for name, rank in ranks.items() if not name.startswith("http.")}
+    for picture, places in zip(pictures, (others, of_http), strict=True):
+        drawn = [re.split(r"  +", line)[0].split() for line in picture.splitlines()]
+        assert sorted(itertools.chain(*drawn)) == sorted(places)
+        for upper, lower in itertools.pairwise(drawn):
+            assert min(places[name] for name in upper) > max(places[name] for name in lower), f"{upper} over {lower}"
 
 
 def test_the_platforms_are_stated() -> None:
