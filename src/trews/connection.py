@@ -423,9 +423,10 @@ class Connection(Input):
             if not self._is_full and self._held is None:
                 break
             await self._wait_in("_drainers")
-        # A peer that takes everything at once must not keep the others from running.
+        # A peer that takes everything at once must not keep the others from running; nor may one that has gone, which
+        # the loop tells in its next turn only.
         sent = self.bytes_out
-        if sent - self._unyielded > _UNYIELDED:
+        if sent - self._unyielded > _UNYIELDED or self._transport.is_closing():
             self._unyielded = sent
             await asyncio.sleep(0)
 

@@ -158,6 +158,8 @@ class Answering(Connection):
             self._handler_failed(request, asyncio.CancelledError("the handler was cancelled"))
         elif (exc := task.exception()) is not None:
             self._handler_failed(request, exc)
+        elif self._phase is not _OPEN:
+            self._over(request)  # whatever it returned, there is nobody to send it to
         elif request._state is Answer.NONE:
             self._answer_with(request, task.result())
         elif request._state is Answer.BEGUN and request._writer is not None and not request._is_deferred:
@@ -199,7 +201,7 @@ class Answering(Connection):
                 self._abandon(request)
             return
         self._tell_handler_error(exc)
-        if self._phase is not _OPEN:  # on_error may have ended it
+        if self._phase is not _OPEN or request._state is Answer.DONE:  # on_error may have ended it
             return
         if request._state < Answer.BEGUN:
             request._state = Answer.NONE

@@ -125,18 +125,19 @@ class Exchange:
             Disconnected: the client has gone.
             RuntimeError, TypeError, ValueError: what is sent is no answer, or not the next part of one.
         """
-        if type(message) is not dict:
+        connection = self.connection
+        if type(message) is not dict or connection._phase is not _OPEN or self.refusal is not None:
             return self.handler.send_more(self, message)
         kind = message.get("type")
         if kind == "http.response.start" and self.state == WAITING and not message.get("trailers"):
-            if type(message.get("status")) is int:
+            status = message.get("status")
+            if type(status) is int and 200 <= status <= 999:
                 self.start = message
                 self.state = STARTED
                 return DONE_AT_ONCE
         elif kind == "http.response.body" and self.state == STARTED and not message.get("more_body"):
             body = message.get("body", b"")
-            connection = self.connection
-            if type(body) is bytes and self.trailers is None and connection._phase is _OPEN:
+            if type(body) is bytes and self.trailers is None:
                 self._answer(connection, body)
                 return DONE_AT_ONCE
         return self.handler.send_more(self, message)

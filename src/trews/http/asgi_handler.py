@@ -128,10 +128,10 @@ class ASGI:
         connection = exchange.connection
         if connection._phase is not _OPEN:
             return
-        if request._state is Answer.BEGUN and exchange.is_told:
-            connection._abandon(request)
-        elif exchange.refusal is not None:
+        if exchange.refusal is not None and request._state is Answer.NONE:
             raise exchange.refusal
+        if exchange.is_told:
+            connection._abandon(request)
         else:
             raise RuntimeError(_MISSING[exchange.state])
 

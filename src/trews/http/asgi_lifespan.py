@@ -35,6 +35,7 @@ class Lifespan:
         self._state = state
         self._is_required = is_required
         self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self._asked = "lifespan.startup"
         self._asking: asyncio.Future[None] | None = None  # of the next thing to be asked, for `receive`
         self._answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -62,6 +63,7 @@ class Lifespan:
         if task is None or task.done():
             return
         self._answer = asyncio.get_running_loop().create_future()
+        self._is_stopping = True
         self._asked = "lifespan.shutdown"
         if self._asking is not None and not self._asking.done():
             self._asking.set_result(None)
@@ -87,22 +89,22 @@ class Lifespan:
             "state": self._state,
             "extensions": {},
         }
-        is_start = True
         failure = ""
         try:
             await self._app(scope, self._receive, self._send)
-            is_start = not self._answer.done() and self._asked == "lifespan.startup"
-            if is_start:
+            if self._is_starting():
                 failure = self._unsupported("it returned")
         except Exception as exc:
-            is_start = not self._answer.done() and self._asked == "lifespan.startup"
-            if is_start:
+            if self._is_starting():
                 failure = self._unsupported(f"it raised {exc!r}")
             else:
                 logger.error("the lifespan of the application failed", exc_info=exc)
         finally:
             if not self._answer.done():
                 self._answer.set_result(failure)
+
+    def _is_starting(self) -> bool:
+        return not (self._is_stopping or self._answer.done())
 
     def _unsupported(self, what: str) -> str:
         """An application that ends before it has answered: it does not know the protocol, which it may."""
