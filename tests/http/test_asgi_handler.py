@@ -112,6 +112,25 @@ def test_a_unix_socket_has_a_path_and_no_client(tmp_path):
     assert found["server"] == (f"{tmp_path}/sock", None)
 
 
+def test_the_scope_of_each_request_that_a_proxy_brings_is_its_own():
+    def client(scope, content):
+        return f"{scope['client']} {scope['scheme']}".encode()
+
+    async def main():
+        async with serving(says(client), {"trusted_proxies": ["127.0.0.1"]}) as server, LastAsked(server) as client_:
+            found = []
+            for number in (1, 2):
+                fields = f"X-Forwarded-For: 192.0.2.{number}", "X-Forwarded-Proto: https"
+                client_.write(get("/", *fields, last=False))
+                found.append((await client_.answer())[1].decode())
+            return found
+
+    first, second = on("trews", main())
+    assert "192.0.2.1" in first
+    assert "192.0.2.2" in second
+    assert first.endswith("https")
+
+
 # -- receive
 
 
@@ -430,7 +449,7 @@ BAD = [
     ("a status in words", [{**START, "status": "200"}], "has a status", _500),
     ("a text", [START, body("text")], "is bytes, not str", _500),
     ("a bad name", [{**START, "headers": [(b"a b", b"c")]}, body(b"")], "cannot be the name", _500),
-    ("a split value", [{**START, "headers": [(b"a", b"b\r\nc: d")]}, body(b"")], "control characters", _500),
+    ("a split value", [{**START, "headers": [(b"a", b"b\r\nc: d")]}, body(b"")], "control character", _500),
     ("too much", [{**START, "headers": [(b"content-length", b"1")]}, body(b"ab")], "more bytes than", _500),
     ("too little", [{**START, "headers": [(b"content-length", b"3")]}, body(b"ab")], "fewer bytes than", _500),
     (
@@ -573,6 +592,13 @@ def test_code_that_fails_after_the_answer_is_logged_and_the_answer_stands(loop, 
     on(loop, main())
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert str(record.exc_info[1]) == "in the background"
+
+
+def test_what_is_logged_of_a_request():
+    entries = []
+    answers("trews", sends(START, body(b"hello")), get("/path"), {"access_log": entries.append})
+    [entry] = entries
+    assert (entry.status, entry.size) == (200, 5)
 
 
 @every_loop

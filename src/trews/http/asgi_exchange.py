@@ -131,7 +131,7 @@ class Exchange:
         kind = message.get("type")
         if kind == "http.response.start" and self.state == WAITING and not message.get("trailers"):
             status = message.get("status")
-            if type(status) is int and 200 <= status <= 999:
+            if type(status) is int and 200 <= status <= 599:
                 self.start = message
                 self.state = STARTED
                 return DONE_AT_ONCE
@@ -160,7 +160,7 @@ class Exchange:
             connection._raw_write(data)
         else:
             connection._send_out(data)
-        if writer.persists and connection._exchange is None and connection.access_log is None:
+        if writer.persists and connection._exchange is None and not connection._logs:
             request._state = _DONE  # in the first step of a request that `Pipeline` has begun: it goes on
         else:
             connection._answered(request)

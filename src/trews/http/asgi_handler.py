@@ -109,7 +109,9 @@ class ASGI:
         connection = request.connection
         base = connection._scope
         if base is None:
-            base = connection._scope = scope_base(request)
+            base = scope_base(request)
+            if connection.trusted_proxies is None:
+                connection._scope = base  # otherwise each request may have come from somewhere else
         scope = http_scope(base, request._head, self._root_path)
         scope["state"] = self._state.copy()
         exchange = Exchange(request, self)
@@ -205,8 +207,8 @@ class ASGI:
         if exchange.state != WAITING:
             raise RuntimeError("an ASGI application sends 'http.response.start' once, and it has")
         status = message.get("status")
-        if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 999:
-            raise ValueError(f"'http.response.start' has a status of 200 or more, not {status!r}")
+        if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
+            raise ValueError(f"'http.response.start' has a status from 200 to 599, not {status!r}")
         exchange.start = {**message, "status": int(status)}
         exchange.trailers = [] if message.get("trailers") else None
         exchange.state = STARTED
