@@ -1,4 +1,4 @@
-"""A soak: ten million requests of all kinds against one server, and what its memory is after one million and at the end.
+"""A soak: ten million requests of all kinds against one server, and its memory after one million and at the end.
 
     nice python -m bench.soak [--requests N] [--python PATH] [--most BYTES]
 
