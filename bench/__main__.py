@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from bench import bulk, churn, framing, idle, imports, latency, raw, report, table, tls, udp
+from bench import asgi, bulk, churn, framing, http, idle, imports, latency, raw, report, table, tls, udp, wsgi
 from bench.programs import Lab, Missing, may_run_in_real_time
 from bench.rounds import run
 from bench.targets import Verdict, verdicts
 
-_ALL = (raw, churn, idle, latency, bulk, tls, udp, imports, framing)
+_ALL = (raw, churn, idle, latency, bulk, tls, udp, http, wsgi, asgi, imports, framing)
 BENCHMARKS = {module.BENCHMARK.name: module.BENCHMARK for module in _ALL}
 JUDGED_ROUNDS = 5  # fewer say little; the design judges by at least so many
 

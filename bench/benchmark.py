@@ -40,7 +40,7 @@ class Column(NamedTuple):
 
 # What one row gives in one round: a sample of each setting, by the setting's name.
 Samples = dict[str, Sample]
-# What measures a row whose server is up, once: by the setting's name.
+# What measures a row whose server is up, once: by the setting's name. One that the row cannot is not in it.
 Measures = Mapping[str, Callable[[], Sample]]
 
 

@@ -6,11 +6,12 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -33,7 +34,10 @@ native = sorted(n for n, m in sys.modules.items() if n.startswith("trews") and (
 json.dump({"native": native, "python": sys.version.split()[0], "openssl": ssl.OPENSSL_VERSION,
            "versions": {n: of(n) for n in sys.argv[1:]}}, sys.stdout)
 """
-PEERS = ("trews", "uvloop", "gevent", "twisted", "aiofastnet")
+PEERS = (
+    *("trews", "uvloop", "gevent", "twisted", "aiofastnet"),
+    *("aiohttp", "bjoern", "fastpysgi", "granian", "gunicorn", "httptools", "tornado", "uvicorn"),
+)
 
 # How to get what a comparison needs.
 HINTS = {
@@ -41,6 +45,7 @@ HINTS = {
     "nginx": "apt install nginx-light",
     "openssl": "apt install openssl",
     "cc": "apt install gcc libc6-dev",
+    "bjoern": f"apt install gcc libc6-dev libev-dev; {EXTRA}",
 }
 
 
@@ -120,7 +125,7 @@ class Lab:
     def package(self, name: str) -> None:
         """Raise Missing if the interpreter under test does not have it."""
         if name not in self.facts.versions:
-            raise Missing(f"{name} is not installed; {EXTRA}")
+            raise Missing(f"{name} is not installed; {HINTS.get(name, EXTRA)}")
 
     def program(self, name: str) -> str:
         """Where a program is."""
@@ -152,8 +157,14 @@ class Lab:
         found.pop("TREWS_PURE", None)
         return found | {"TREWS_PURE": "1"} if pure else found
 
-    def start(self, command: Sequence[str], core: int, pure: bool, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
-        """Start a program on one core; both of its outputs go to one place."""
+    def start(
+        self, command: Sequence[str], core: int, pure: bool, output: IO[bytes] | int, in_group: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """Start a program on one core; both of its outputs go to one place.
+
+        Args:
+            in_group: it and the processes that it starts are a group of their own.
+        """
         return subprocess.Popen(
             command,
             env=self.environment(pure),
@@ -161,6 +172,7 @@ class Lab:
             stdout=output,
             stderr=subprocess.STDOUT,
             preexec_fn=lambda: self._place(core),
+            process_group=0 if in_group else None,
         )
 
     def _place(self, core: int) -> None:
@@ -177,7 +189,7 @@ class Lab:
         port = free_port()
         log = self.folder / f"server-{port}.log"  # other servers may be up
         with log.open("wb") as output:
-            process = self.start(command(self, port), self.server_core, pure, output)
+            process = self.start(command(self, port), self.server_core, pure, output, in_group=True)
         try:
             deadline = time.monotonic() + READY_TIMEOUT
             while not (answers or accepts)(port):
@@ -188,7 +200,8 @@ class Lab:
             if process.poll() is not None:
                 raise Failed(f"the server ended while it was measured: {last_line(log.read_text(errors='replace'))}")
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # some have workers, which would stay
             process.wait()
 
 
@@ -231,12 +244,12 @@ def accepts(port: int) -> bool:
     return True
 
 
-def script(name: str, *args: str, package: str | None = None) -> Command:
-    """The command of `servers/NAME.py ARGS PORT`, which needs a package."""
+def script(name: str, *args: str, package: str | None = None, packages: Sequence[str] = ()) -> Command:
+    """The command of `servers/NAME.py ARGS PORT`, which needs a package, or several."""
 
     def command(lab: Lab, port: int) -> list[str]:
-        if package:
-            lab.package(package)
+        for needed in [package] if package else packages:
+            lab.package(needed)
         return [lab.python, str(HERE / "servers" / f"{name}.py"), *args, str(port)]
 
     return command

@@ -94,6 +94,8 @@ class Round:
                     sessions[row.name] = stack.enter_context(opening.pop_all())
             for turn, setting in enumerate(benchmark.turns, self.number):
                 for row in ordered([row for row in rows if row.name in self.taken], turn):
+                    if setting not in measures[row.name]:
+                        continue  # nothing that this one does
                     self.tell(f"{self.title}: {setting}, {row.name}")
                     with self.attempt(row):
                         sample = measures[row.name][setting]()

@@ -17,25 +17,11 @@ from bench.benchmark import Benchmark, Column, Measures, Row
 from bench.bulk import SIZE
 from bench.loads import sample_of, warm_up, wrk_sample
 from bench.measure import Sample
+from bench.nginx import HELLO, file_of
+from bench.nginx import nginx as plain_nginx
 from bench.programs import HERE, Command, Lab, Missing, Running, last_line, script
 
 CANNED, HANDSHAKES, BULK = "canned answer, 64 connections", "full handshakes", "20 MB writes"
-
-NGINX = """
-daemon off; master_process off; pid {folder}/nginx-{port}.pid; error_log stderr error;
-events {{ worker_connections 4096; }}
-http {{
-    access_log off; default_type text/plain; keepalive_requests 1000000000; tcp_nodelay on;
-    client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
-    uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-    server {{
-        listen 127.0.0.1:{port} ssl backlog=1024; ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
-        location / {{ {answer} }}
-    }}
-}}
-"""
-
 
 def certificate(lab: Lab) -> Path:
     """A folder with cert.pem and key.pem, for localhost: ECDSA on P-256, as most new ones are."""
@@ -50,22 +36,16 @@ def certificate(lab: Lab) -> Path:
     return lab.folder
 
 
-def nginx(lab: Lab, port: int, is_bulk: bool = False) -> Sequence[str]:
+def nginx(lab: Lab, port: int, answer: str = HELLO) -> Sequence[str]:
     """nginx on one process."""
     folder = certificate(lab)
-    answer = 'return 200 "Hello, world!";'
-    if is_bulk:
-        if not (folder / "20MB").exists():
-            (folder / "20MB").write_bytes(bytes(SIZE))
-        answer = f"root {folder}; try_files /20MB =500;"
-    conf = folder / f"nginx-{port}.conf"
-    conf.write_text(NGINX.format(folder=folder, port=port, answer=answer))
-    return [lab.program("nginx"), "-c", str(conf), "-p", str(folder), "-e", "stderr"]
+    more = f"ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;"
+    return plain_nginx(lab, port, answer, "ssl", more)
 
 
 def bulky_nginx(lab: Lab, port: int) -> Sequence[str]:
-    """The same with a file of 20 MB, of the system's cache."""
-    return nginx(lab, port, is_bulk=True)
+    """The same with a file of 20 MB."""
+    return nginx(lab, port, file_of(lab, "20MB", SIZE))
 
 
 def over_tls(command: Command) -> Command:

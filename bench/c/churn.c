@@ -1,23 +1,15 @@
 // A connection for each request: connect, ask, take the answer, close. churn PORT CONCURRENCY SECONDS
 //
-// The client closes first, so that its ports rest in TIME_WAIT, of which there are enough: it comes from eight
-// addresses of the loopback, with 28,000 ports each.
+// The client closes first, so that it is its ports that rest in TIME_WAIT.
 #include "client.h"
 
 static int poll_fd;
 static int64_t *begun;  // by file descriptor
 
 static void begin(uint16_t port) {
-    static unsigned turn;
-    struct sockaddr_in address = loopback(port), source = loopback(0);
-    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (fd < 0 || fd >= 65536) fail("no socket");
-    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + turn++ % 8);
-    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (bind(fd, (void *)&source, sizeof source)) fail("cannot bind");
+    int fd = connecting(port);
+    if (fd >= 65536) fail("no socket");
     begun[fd] = now();
-    if (connect(fd, (void *)&address, sizeof address) && errno != EINPROGRESS) fail("cannot connect");
     struct epoll_event event = {.events = EPOLLOUT, .data.fd = fd};
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event);
 }

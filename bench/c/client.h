@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
@@ -40,6 +41,20 @@ __attribute__((unused)) static int connected(uint16_t port) {  // blocking, and 
     int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0 || connect(fd, (void *)&address, sizeof address)) fail("cannot connect");
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return fd;
+}
+
+__attribute__((unused)) static int connecting(uint16_t port) {  // writable when it is connected
+    // From eight addresses of the loopback, with 28,000 ports each: there are enough for all that rest in TIME_WAIT.
+    static unsigned turn;
+    struct sockaddr_in address = loopback(port), source = loopback(0);
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (fd < 0) fail("no socket");
+    source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + turn++ % 8);
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (bind(fd, (void *)&source, sizeof source)) fail("cannot bind");
+    if (connect(fd, (void *)&address, sizeof address) && errno != EINPROGRESS) fail("cannot connect");
     return fd;
 }
 
