@@ -5,7 +5,7 @@ Drawn by hand: bars and words are all it has, and a library for that would be on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -51,19 +51,51 @@ def svg(result: Result, caption: str) -> str:
     """
     benchmark = result.benchmark
     panels = [(setting, found) for setting in benchmark.settings if (found := bars(result, setting))]
-    height = HEAD + sum(PANEL_HEAD + STEP * len(found) + PANEL_END for _, found in panels)
     unit = benchmark.columns[0].heading
     what = f"{unit}, and times {benchmark.floor}" if benchmark.floor else unit
-    what += f" · {len(result.rounds)} rounds" if len(result.rounds) > 1 else ""
+    return drawn(f"{benchmark.name}: {benchmark.title}", f"{what}{rounds_of(result)} · {caption}", panels)
+
+
+def rates(results: Sequence[Result], settings: Sequence[str], title: str, caption: str) -> str:
+    """One picture of several comparisons: how much each row serves in a second on the CPU, the most first.
+
+    Args:
+        results: with figures in microseconds on the CPU; of rows with one name the last counts.
+        settings: a panel each.
+    """
+    panels = []
+    for setting in settings:
+        found = {bar.name: bar for result in results for bar in rates_of(result, setting)}
+        if found:
+            panels.append((setting, sorted(found.values(), key=lambda bar: -bar.value)))
+    return drawn(title, f"requests in a second on the CPU{rounds_of(results[0])} · {caption}", panels)
+
+
+def rates_of(result: Result, setting: str) -> Iterator[Bar]:
+    """Of each row, what a second on the CPU is enough for."""
+    for name in result.rows:
+        cost = result.spread(setting, name, "cpu")
+        if cost and cost.middle:
+            yield Bar(name, 1e6 / cost.middle, f"{1e6 / cost.middle:,.0f}", colour(result, name))
+
+
+def rounds_of(result: Result) -> str:
+    """How many, if it was not one."""
+    return f" · {len(result.rounds)} rounds" if len(result.rounds) > 1 else ""
+
+
+def drawn(title: str, subtitle: str, panels: Sequence[tuple[str, list[Bar]]]) -> str:
+    """The SVG."""
+    height = HEAD + sum(PANEL_HEAD + STEP * len(found) + PANEL_END for _, found in panels)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif">',
         f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
-        text(24, 34, f"{benchmark.name}: {benchmark.title}", size=22, weight="bold"),
-        text(24, 58, f"{what} · {caption}", size=12, fill="#555"),
+        text(24, 34, title, size=22, weight="bold"),
+        text(24, 58, subtitle, size=12, fill="#555"),
     ]
     top = HEAD
-    for setting, found in panels:
-        parts += panel(setting, found, top)
+    for name, found in panels:
+        parts += panel(name, found, top)
         top += PANEL_HEAD + STEP * len(found) + PANEL_END
     return "\n".join([*parts, "</svg>", ""])
 

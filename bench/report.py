@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bench import picture
+from bench import picture, web
 from bench.benchmark import Result
 from bench.programs import Lab
 from bench.targets import verdicts
@@ -99,8 +99,13 @@ def folder_for(about: dict[str, Any], results: Path) -> Path:
 
 
 def save(results: list[Result], about: dict[str, Any], into: Path) -> None:
-    """Write the JSON and a picture of each."""
+    """Write the JSON, a picture of each, and one of all HTTP servers."""
     (into / "results.json").write_text(as_json(results, about), "utf-8")
     for result in results:
         if any(result.rounds):
             (into / f"{result.benchmark.name}.svg").write_text(picture.svg(result, caption(about)), "utf-8")
+    of_servers = [result for result in results if result.benchmark.session is web.session and any(result.rounds)]
+    if of_servers:
+        settings = [setting.name for setting in web.JUDGED]
+        drawn = picture.rates(of_servers, settings, "HTTP servers, one core", caption(about))
+        (into / "servers.svg").write_text(drawn, "utf-8")

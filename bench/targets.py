@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench import bulk, idle, imports, latency, raw, tls, udp
-from bench.benchmark import Result
+from bench import asgi, bulk, http, idle, imports, latency, raw, tls, udp, web, wsgi
+from bench.benchmark import PURE_SUFFIX, Result
 from bench.measure import Spread
 
 _64 = raw.setting(64)
+_SMALL, _BROWSER = (setting.name for setting in web.JUDGED)
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,15 @@ TARGETS = (
     Target("tls", tls.CANNED, "trews callbacks", 1.0, None, "uvloop Protocol"),
     Target("tls", tls.CANNED, "trews callbacks", None, 1.0, "aiofastnet on uvloop"),
     Target("udp", udp.SETTING, "trews callbacks", 0.7, 0.5, "asyncio"),
+    Target("http", _SMALL, http.DEF.name, 1.25, 1.15, http.NGINX.name),
+    Target("http", _BROWSER, http.DEF.name, 1.4, 1.25, http.NGINX.name),
+    Target("http", _SMALL, http.DEF.name + PURE_SUFFIX, 0.6, None, asgi.UVICORN.name),
+    Target("http", _BROWSER, http.DEF.name + PURE_SUFFIX, 0.6, None, asgi.UVICORN.name),
+    Target("http", _SMALL, http.ASYNC.name, 1.6, 1.4, http.NGINX.name),
+    *(Target("wsgi", setting, wsgi.INLINE.name, 1.15, 1.0, wsgi.FASTPYSGI.name) for setting in (_SMALL, _BROWSER)),
+    *(Target("wsgi", setting, wsgi.INLINE.name, 1.1, 1.0, wsgi.BJOERN.name) for setting in (_SMALL, _BROWSER)),
+    *(Target("asgi", setting, asgi.TREWS.name, 1.0, 0.85, asgi.FASTPYSGI.name) for setting in (_SMALL, _BROWSER)),
+    *(Target("asgi", setting, asgi.TREWS.name, 0.55, 0.5, asgi.UVICORN.name) for setting in (_SMALL, _BROWSER)),
     Target("import", imports.SETTING, "import trews", 15, 8, figure="ms"),
     Target("import", imports.SETTING, "import trews", 0, None, figure="heavy"),
 )

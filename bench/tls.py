@@ -23,6 +23,7 @@ from bench.programs import HERE, Command, Lab, Missing, Running, last_line, scri
 
 CANNED, HANDSHAKES, BULK = "canned answer, 64 connections", "full handshakes", "20 MB writes"
 
+
 def certificate(lab: Lab) -> Path:
     """A folder with cert.pem and key.pem, for localhost: ECDSA on P-256, as most new ones are."""
     if not (lab.folder / "cert.pem").exists():
