@@ -169,9 +169,7 @@ class WSGI:
         """
         is_streamed = False
         try:
-            part = (
-                result.part() if isinstance(result, FileWrapper) and call.status and not call.is_begun else None
-            )
+            part = result.part() if isinstance(result, FileWrapper) and call.status and not call.is_begun else None
             if part is not None:
                 is_streamed = True
                 return request_of(call), self._send_file(call, result, *part)
