@@ -223,7 +223,8 @@ class Answering(Connection):
         if isinstance(exc, (KeyboardInterrupt, SystemExit)):  # of a task: the loop has raised it already
             self._drop(Aborted("the program ends"))
             return
-        is_end = self._is_own_end(exc)
+        body_error = request._body.error if request._body is not None else None
+        is_end = self._is_own_end(exc) or (isinstance(exc, BadMessage) and exc is body_error)  # nobody's error here
         if self._phase is not _OPEN:
             if not is_end and not isinstance(exc, asyncio.CancelledError):
                 self._tell_of(request, exc)
@@ -231,15 +232,11 @@ class Answering(Connection):
             return
         if request._state < Answer.BEGUN:
             request._state = Answer.NONE
-            body_error = request._body.error if request._body is not None else None
             if isinstance(exc, Error):
                 self._use(request, from_error(exc), self._context.copy())
                 return
-            if isinstance(exc, BadMessage) and exc is body_error:
-                self._refuse(exc)
-                return
-            if is_end and body_error is not None:  # the client has ended in the middle of it
-                self._refuse(BadMessage(400, str(exc)))
+            if is_end and body_error is not None:  # it is too large or none; or the client has ended in the middle
+                self._refuse(exc if isinstance(exc, BadMessage) else BadMessage(400, str(exc)))
                 return
         if not is_end:
             self._tell_of(request, exc)
