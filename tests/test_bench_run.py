@@ -219,7 +219,10 @@ def test_a_run_of_wrk_with_errors_is_no_sample(output, sentence):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["wrong"], "there is no benchmark 'wrong'; there are raw, churn, idle, latency, bulk, tls, udp, http, wsgi, asg"),
+        (
+            ["wrong"],
+            "there is no benchmark 'wrong'; there are raw, churn, idle, latency, bulk, tls, udp, http, wsgi, asg",
+        ),
         (["--rounds", "0"], "argument --rounds: it must be at least 1, not 0"),
         (["--rounds", "x"], "argument --rounds: invalid count value: 'x'"),
         (["--seconds", "-1"], "argument --seconds: it must be more than 0, not -1"),
@@ -241,7 +244,20 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, sentence, capsys):
 def test_the_list(capsys):
     assert command.main(["--list"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == ["raw", "churn", "idle", "latency", "bulk", "tls", "udp", "http", "wsgi", "asgi", "import", "framing"]
+    assert names == [
+        "raw",
+        "churn",
+        "idle",
+        "latency",
+        "bulk",
+        "tls",
+        "udp",
+        "http",
+        "wsgi",
+        "asgi",
+        "import",
+        "framing",
+    ]
 
 
 @linux

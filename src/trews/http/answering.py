@@ -10,28 +10,30 @@ What is written in answer to one read is sent by one `send` (`_out`).
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import inspect
 import logging
 from abc import abstractmethod
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trews.calls import wake
 from trews.connection import Connection
 from trews.errors import Aborted, ClosedLocally
 from trews.http.access_log import GONE
 from trews.http.errors import BadMessage, Error
-from trews.http.http1 import Writer, answer, field_lines, status_line
+from trews.http.http1 import Writer, answer, field_lines, has_no_body, status_line
 from trews.http.pipeline import EAGER, date_line
 from trews.http.request import Answer, Request
-from trews.http.response import JSON, TEXT, as_response, encode, from_error, is_stream
+from trews.http.response import JSON, TEXT, Response, as_response, encode, from_error, is_stream
 from trews.phase import Phase
 from trews.timers import as_coroutine
 
 if TYPE_CHECKING:
-    import contextvars
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from trews.http.deadlines import HTTPDeadlines
+    from trews.http.body import Body
     from trews.http.slow_request import SlowRequest
 
 logger = logging.getLogger("trews.http")
@@ -46,6 +48,8 @@ STARTS: dict[Any, bytes] = {
     for kind, content_type in ((str, TEXT), (bytes, "application/octet-stream"), (dict, JSON), (list, JSON))
 }
 
+_background: set[asyncio.Task[Any]] = set()  # of connections without a server: asyncio itself may forget a task
+
 
 class Answering(Connection):
     """Asks the handler, one request at a time, and answers in order."""
@@ -56,24 +60,27 @@ class Answering(Connection):
     debug: bool = False
 
     _exchange: Request | None = None  # the request that is not answered
-    _skipped: Any = None  # what takes the body that nobody wanted, of the last request
-    _head_at = 0.0  # when what is awaited began to come, in the loop's time: a head, or the rest of `_skipped`
+    _incoming: Body | None = None  # the body that is not complete: its, or that of the one before
+    _rest: bytes = b""  # what has come; from `_at` on it was not used
+    _at = 0
     _out: list[bytes] | None = None  # what is to be sent together
     _out_size = 0
+    _unsent: Any = None  # the body of an answer, while its task was not begun
+    _failing: Request | None = None  # whose handler's error is being told
+    _gone_watchers: Sequence[asyncio.Future[None]] = ()  # who waits for the client to go
     _is_serving = False
     _is_draining = False  # the server is stopping
-    _deadlines: HTTPDeadlines
     _logs = False  # whether the ends of requests are noted
     _slow: SlowRequest | None = None
 
     # -- what comes of it
 
     @abstractmethod
-    def _next(self) -> None:
+    def _go_on(self) -> None:
         """Go on with what has come meanwhile."""
 
     @abstractmethod
-    def _next_soon(self) -> None:
+    def _go_on_soon(self) -> None:
         """The same in the next turn."""
 
     @abstractmethod
@@ -88,6 +95,8 @@ class Answering(Connection):
 
     def _call(self, request: Request) -> None:
         """Give a request to the handler, and answer with what it returns."""
+        if self._out is None and self._at < len(self._rest):
+            self._out = []  # more may follow, to be sent together
         context = self._context.copy()  # of each request its own: what one sets is not the next one's business
         try:
             result = context.run(type(self).app, request)
@@ -102,111 +111,140 @@ class Answering(Connection):
     def _take_result(self, request: Request, result: Any, context: contextvars.Context) -> None:
         """Answer with what the handler has returned."""
         if self._phase is not _OPEN:
-            if inspect.iscoroutine(result):
-                result.close()
+            self._discard(result)
             self._over(request)
-        elif result is None and request._state is not Answer.NONE:
-            pass  # it answers by itself, now or later
         elif inspect.isawaitable(result):
             self._handle(request, result, context)
-        else:
-            self._answer_with(request, result)
+        elif result is not None or request._state is Answer.NONE:
+            self._use(request, result, context)
 
-    def _answer_with(self, request: Request, result: Any) -> None:
-        start = STARTS.get(type(result))
-        if start is not None and request._state is Answer.NONE:
-            self._answer_simply(request, start, result)
-        else:
-            self._respond_safely(request, result)
+    def _use(self, request: Request, result: Any, context: contextvars.Context) -> None:
+        """Answer with this, if nothing was answered yet."""
+        if self._phase is not _OPEN:
+            self._discard(result)
+            self._over(request)
+            return
+        try:
+            if request._state is not Answer.NONE:
+                self._discard(result)
+                raise RuntimeError(f"handler returned {result!r}, and answers by itself, too")
+            start = STARTS.get(type(result))
+            if start is not None:
+                self._answer_simply(request, start, encode(result)[0])
+            else:
+                self._respond(request, result, context)
+        except Exception as exc:
+            self._handler_failed(request, exc)
 
     def _handle(self, request: Request, awaitable: Any, context: contextvars.Context) -> None:
         """Run a coroutine of the handler, or of its answer, as a task: at once, as far as it goes."""
-        coroutine = as_coroutine(awaitable)
+        before, self._task = self._task, None
+        if before is not None:  # the handler, which has begun what is sent now
+            self._leave(before, request)
+        self._is_starting = True
         try:
             if EAGER:
-                task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=self._loop, context=context, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+                task: asyncio.Task[Any] = asyncio.Task(  # type: ignore[call-arg, unused-ignore]
+                    as_coroutine(awaitable), loop=self._loop, context=context, eager_start=True
+                )
             else:
-                task = asyncio.Task(coroutine, loop=self._loop, context=context)
+                task = asyncio.Task(as_coroutine(awaitable), loop=self._loop, context=context)
         except BaseException:  # KeyboardInterrupt or SystemExit in its first step
             self._drop(Aborted("the program ends"))
             raise
-        self._take_task(request, task)
+        finally:
+            self._is_starting = False
+        self._take_task(request, task, context)
 
-    def _take_task(self, request: Request, task: asyncio.Task[Any]) -> None:
+    def _take_task(self, request: Request, task: asyncio.Task[Any], context: contextvars.Context) -> None:
+        """Answer with what comes of a task that has begun."""
         if task.done():
-            self._outcome_of(request, task)
-        elif request._state is Answer.DONE:
-            self._leave(task)
+            self._outcome_of(request, task, context)
+        elif request._state is Answer.DONE or self._task is not None:
+            self._leave(task, request)  # it has answered, or what sends its answer is a task by now
         else:
             self._task = task
-            task.add_done_callback(self._handled)
+            task.add_done_callback(functools.partial(self._handled, context))
+            self._running()
 
-    def _handled(self, task: asyncio.Task[Any]) -> None:
+    def _handled(self, context: contextvars.Context, task: asyncio.Task[Any]) -> None:
         """What `_handle` began has ended."""
         if self._task is not task:
             return  # left to itself when the answer was complete, or behind
         self._task = None
         request = self._exchange
         if request is not None:
-            self._outcome_of(request, task)
+            self._outcome_of(request, task, context)
         self._returned()
-        if self._exchange is None:
-            self._next()
+        self._go_on()
 
-    def _outcome_of(self, request: Request, task: asyncio.Task[Any]) -> None:
+    def _outcome_of(self, request: Request, task: asyncio.Task[Any], context: contextvars.Context) -> None:
+        unsent, self._unsent = self._unsent, None
+        if unsent is not None:
+            self._discard(unsent)
         if task.cancelled():
             self._handler_failed(request, asyncio.CancelledError("the handler was cancelled"))
         elif (exc := task.exception()) is not None:
             self._handler_failed(request, exc)
-        elif self._phase is not _OPEN:
-            self._over(request)  # whatever it returned, there is nobody to send it to
-        elif request._state is Answer.NONE:
-            self._answer_with(request, task.result())
-        elif request._state is Answer.BEGUN and request._writer is not None and not request._is_deferred:
+        elif (result := task.result()) is not None or request._state is Answer.NONE or self._phase is not _OPEN:
+            self._use(request, result, context)
+        elif request._state is Answer.BEGUN and not request._is_deferred:
             self._handler_failed(
                 request, RuntimeError("the handler returned after start(), without finish() or defer()")
             )
 
-    def _leave(self, task: asyncio.Task[Any]) -> None:
-        """The answer is complete, the handler is not: it goes on beside the requests that follow."""
-        if self._server is not None:
-            self._server._adopt(task, self)
-        else:
-            task.add_done_callback(self._left)
+    # -- what goes on beside the requests that follow
 
-    def _left(self, task: asyncio.Task[Any]) -> None:
+    def _leave(self, task: asyncio.Task[Any], request: Request) -> None:
+        """The answer does not need this any more: it goes on, whatever becomes of the connection."""
+        task.add_done_callback(functools.partial(self._left, request))
+        self._adopt(task)
+
+    def _left(self, request: Request, task: asyncio.Task[Any]) -> None:
         """It has ended, too."""
         if not task.cancelled() and (exc := task.exception()) is not None and not self._is_own_end(exc):
-            told = self._tell_error(exc)
-            if told is not None:
-                self._loop.create_task(as_coroutine(told))
+            self._tell_of(request, exc)
+
+    def _adopt(self, task: asyncio.Task[Any]) -> None:
+        if self._server is not None:
+            self._server._adopt(task)
+        else:
+            _background.add(task)
+            task.add_done_callback(_background.discard)
+
+    def _begin_beside(self, awaitable: Awaitable[Any]) -> None:
+        """Run something that has nothing to do with the connection's end."""
+        self._adopt(asyncio.Task(as_coroutine(awaitable), loop=self._loop, context=self._context))
+
+    # -- what goes wrong
 
     def _handler_failed(self, request: Request, exc: BaseException) -> None:
         """An answer that tells nothing of the error; if one has begun, the client must see that it is cut off."""
+        if isinstance(exc, (KeyboardInterrupt, SystemExit)):  # of a task: the loop has raised it already
+            self._drop(Aborted("the program ends"))
+            return
+        body_error = request._body.error if request._body is not None else None
+        is_end = self._is_own_end(exc) or (isinstance(exc, BadMessage) and exc is body_error)  # nobody's error here
         if self._phase is not _OPEN:
-            if not self._is_own_end(exc) and not isinstance(exc, asyncio.CancelledError):
-                self._tell_handler_error(exc)
+            if not is_end and not isinstance(exc, asyncio.CancelledError):
+                self._tell_of(request, exc)
             self._over(request)
-            return
-        if isinstance(exc, Error) and request._state < Answer.BEGUN:
-            self._respond_safely(request, from_error(exc))
-            return
-        if isinstance(exc, BadMessage) and request._state < Answer.BEGUN:
-            self._refuse(exc)
-            return
-        if self._is_own_end(exc):  # of the body: the client has ended in the middle of it
-            if request._state < Answer.BEGUN:
-                self._refuse(BadMessage(400, str(exc)))
-            else:
-                self._abandon(request)
-            return
-        self._tell_handler_error(exc)
-        if self._phase is not _OPEN or request._state is Answer.DONE:  # on_error may have ended it
             return
         if request._state < Answer.BEGUN:
             request._state = Answer.NONE
+            if isinstance(exc, Error):
+                self._use(request, from_error(exc), self._context.copy())
+                return
+            if is_end and body_error is not None:  # it is too large or none; or the client has ended in the middle
+                self._refuse(exc if isinstance(exc, BadMessage) else BadMessage(400, str(exc)))
+                return
+        if not is_end:
+            self._tell_of(request, exc)
+        if self._phase is not _OPEN:  # on_error may have ended it
+            self._over(request)
+        elif request._state < Answer.BEGUN:
             self._respond(request, self._debug_page(request, exc) if self.debug else 500)
-        else:
+        elif request._state is Answer.BEGUN:
             self._abandon(request)
 
     @staticmethod
@@ -215,91 +253,123 @@ class Answering(Connection):
 
         return debug_page(request, exc)
 
-    def _tell_handler_error(self, exc: BaseException) -> None:
-        told = self._tell_error(exc)
-        if told is not None and self._phase is _OPEN:
-            self._spawn(told)
+    def _tell_of(self, request: Request, exc: BaseException) -> None:
+        """Tell `on_error`, which may answer."""
+        self._failing = request
+        try:
+            told = self._tell_error(exc)
+        finally:
+            self._failing = None
+        if told is not None:
+            self._begin_beside(told)
 
     def _abandon(self, request: Request) -> None:
         """The answer cannot be ended as it was begun: the connection is reset, which no client can take for its end."""
-        self._over(request)
-        self._out = None
+        self._uncork()  # the answers before it are whole
         self._drop(Aborted("the answer could not be completed"))
+
+    def _discard(self, result: Any) -> None:
+        """Close what will not be awaited or sent."""
+        if isinstance(result, Response):
+            result = result.body
+        elif isinstance(result, tuple) and len(result) > 1:
+            result = result[1]
+        if inspect.iscoroutine(result):
+            result.close()
+        elif is_stream(result):
+            self._begin_beside(self._close_quietly(result))
+
+    async def _close_quietly(self, body: Any) -> None:
+        try:
+            await close(body)
+        except Exception:
+            logger.exception("%r: %r failed at its end", self, body)
+
+    # -- the client
+
+    @property
+    def _is_client_gone(self) -> bool:
+        """Whether it has ended, or the connection has."""
+        return self._is_eof or self._phase > Phase.FLUSHING
+
+    async def _wait_gone(self) -> None:
+        if not self._is_client_gone:
+            waiter = self._wait_in("_gone_watchers")
+            try:
+                await waiter
+            finally:
+                self._gone_watchers = [other for other in self._gone_watchers if other is not waiter]
+
+    def _client_left(self) -> None:
+        self._wake("_gone_watchers")
+        request = self._exchange
+        if request is not None and request._waiters is not None:
+            waiters, request._waiters = request._waiters, None
+            wake(waiters)
 
     # -- the answer
 
-    def _persists(self, request: Request) -> bool:
+    def _persists(self, request: Request, is_whole: bool = True) -> bool:
         """Whether the connection may go on after this request (RFC 9112, 9.3)."""
-        if not request._head.persists or self._is_draining:
+        if not request._head.persists or (self._is_draining and self._at >= len(self._rest)):
             return False
         body = request._body
         if body is None or body.is_complete:
             return True
-        # What is left of it must be read before the next request can be; much of it is not worth that.
-        return body.error is None and 0 <= body.rest <= SKIP_MAX and not body.wants_continue
+        # What is left of it must be read before the next request can be; much of it is not worth that. The body may
+        # be read yet while the answer is sent in pieces; if it is not, the connection ends all the same.
+        return body.error is None and not body.wants_continue and (body.rest <= SKIP_MAX or not is_whole)
 
-    def _answer_simply(self, request: Request, start: bytes, result: Any) -> None:
+    def _answer_simply(self, request: Request, start: bytes, body: bytes) -> None:
         """The usual answers, in one piece."""
-        try:
-            body = result if type(result) is bytes else result.encode() if type(result) is str else encode(result)[0]
-        except (TypeError, ValueError) as exc:
-            self._handler_failed(request, exc)
-            return
         head = request._head
         if request._body is None and head.persists and head.minor and not self._is_draining:
-            data = answer(start, date_line(), body, True, True, head.method == "HEAD")
             persists = True
         else:
             persists = self._persists(request)
-            data = answer(start, date_line(), body, persists, head.minor > 0, head.method == "HEAD")
-        if self._out is None:
-            self._raw_write(data)
-        else:
-            self._send_out(data)
-        if self._logs:
-            self._log(request, 200, len(body))
-        request._state = Answer.DONE
-        if persists and request._body is None:
-            self._exchange = None
-        else:
-            self._over(request)
-            self._after(request, persists)
+        self._send_out(answer(start, date_line(), body, persists, head.minor > 0, head.method == "HEAD"))
+        self._done(request, persists, 200, len(body))
 
-    def _respond_safely(self, request: Request, result: Any) -> None:
-        try:
-            self._respond(request, result)
-        except Exception as exc:
-            self._handler_failed(request, exc)
-
-    def _respond(self, request: Request, result: Any) -> None:
+    def _respond(self, request: Request, result: Any, context: contextvars.Context | None = None) -> None:
         """Answer with whatever a handler may return. What cannot be sent raises, and nothing was."""
-        response = as_response(result)
-        fields = response.headers.items()
-        streams = is_stream(response.body)
+        try:
+            response = as_response(result)
+            fields = response.headers.items()
+            streams = is_stream(response.body)
+            if streams:
+                body, content_type = b"", "application/octet-stream"
+            else:
+                body, content_type = encode(response.body)
+            has_content = body or streams or (isinstance(response.body, str) and not has_no_body(response.status))
+            if has_content and "Content-Type" not in response.headers:
+                fields.append(("Content-Type", response.content_type or content_type))
+            writer = Writer(request._head.method, request._head.minor, self._persists(request, not streams))
+            if streams:
+                self._begin(request, writer, response.status, None, fields)
+            else:
+                trailers = response.trailers() if response.trailers is not None else ()
+                length = -1 if trailers else len(body)
+                data = (
+                    writer.head(response.status, None, fields, date_line(), length)
+                    + writer.body(body)
+                    + writer.end(trailers)
+                )
+        except BaseException:
+            self._discard(result)
+            raise
         if streams:
-            body, content_type = b"", "application/octet-stream"
+            request._is_deferred = True
+            self._unsent = response.body
+            self._handle(request, self._send_stream(request, response), context or contextvars.copy_context())
         else:
-            body, content_type = encode(response.body)
-        if (body or streams) and "Content-Type" not in response.headers:
-            fields.append(("Content-Type", response.content_type or content_type))
-        writer = Writer(request._head.method, request._head.minor, self._persists(request))
-        if streams:
-            self._begin(request, writer, response.status, None, fields)
-            self._handle(request, self._send_stream(request, response), self._context.copy())
-            return
-        trailers = response.trailers() if response.trailers is not None else ()
-        length = -1 if trailers else len(body)
-        data = (
-            writer.head(response.status, None, fields, date_line(), length) + writer.body(body) + writer.end(trailers)
-        )
-        request._writer = writer
-        self._send_out(data)
-        self._answered(request)
+            request._writer = writer
+            self._send_out(data)
+            self._answered(request)
 
     def _begin_steps(
         self, request: Request, status: int, fields: Iterable[tuple[Any, Any]], words: str | bytes | None
     ) -> None:
-        writer = Writer(request._head.method, request._head.minor, self._persists(request))
+        writer = Writer(request._head.method, request._head.minor, self._persists(request, is_whole=False))
         self._begin(request, writer, status, words, fields)
 
     def _begin(
@@ -328,26 +398,28 @@ class Answering(Connection):
             self._uncork()
 
     async def _send_stream(self, request: Request, response: Any) -> None:
+        self._unsent = None
         body = response.body
         writer = request._writer
+        pieces = body  # until they are begun
         try:
             if writer is not None and writer.is_silent:
                 pass  # the answer to HEAD, or one that has no body
             elif isinstance(body, AsyncIterable):
-                async for piece in body:
+                pieces = aiter(body)
+                async for piece in pieces:
                     request.write(piece)
                     await request.drain()
             else:
-                for piece in body:
+                pieces = iter(body)
+                for piece in pieces:
                     request.write(piece)
                     await request.drain()
             trailers = response.trailers() if response.trailers is not None else ()
         finally:
-            close = getattr(body, "aclose", None) or getattr(body, "close", None)
-            if close is not None:
-                closed = close()
-                if inspect.isawaitable(closed):
-                    await closed
+            await close(pieces)
+            if pieces is not body:
+                await close(body)
         request.finish(trailers=trailers)
 
     # -- sending
@@ -380,33 +452,28 @@ class Answering(Connection):
     def _answered(self, request: Request) -> None:
         """The answer is complete."""
         writer = request._writer
-        persists = writer is not None and writer.persists
-        request._state = Answer.DONE
-        if not self._is_serving:
-            self._uncork()
-        if self._logs and writer is not None:
-            self._log(request, writer.status, writer.sent)
-        if self._task is not None and self._exchange is request:
-            task, self._task = self._task, None
-            self._leave(task)
-        self._over(request)
-        self._after(request, persists)
+        if writer is not None:
+            self._done(request, writer.persists, writer.status, writer.sent)
 
-    def _after(self, request: Request, persists: bool) -> None:
-        """What follows an answer: what is left of the body, the next request, or the end."""
-        if self._phase is not _OPEN:
-            return
-        if not persists:
-            self._uncork()
-            self._shut(ClosedLocally("the last answer was given"))
-            return
-        body = request._body
-        if body is not None and not body.is_complete:
-            self._skipped = body._decoder
-            self._head_at = self._clock.now()
-            self._deadlines.watch()
-        if not self._is_serving:
-            self._next_soon()
+    def _done(self, request: Request, persists: bool, status: int, size: int) -> None:
+        request._state = Answer.DONE
+        task = self._task
+        if task is not None and self._exchange is request:
+            self._task = None
+            self._leave(task, request)
+        self._over(request)
+        if self._logs:
+            self._log(request, status, size)
+        if self._phase is _OPEN:
+            body = request._body
+            if body is not None and not body.is_complete:
+                persists = persists and body.error is None and not body.wants_continue and body.rest <= SKIP_MAX
+                body.skip()
+            if not persists:
+                self._uncork()
+                self._shut(ClosedLocally("the last answer was given"))
+            elif not self._is_serving:
+                self._go_on_soon()
 
     def _log(self, request: Request | None, status: int, size: int, is_complete: bool = True) -> None:
         """For the logs: a request has ended, each once; `request` is None if there was none that could be read."""
@@ -428,3 +495,12 @@ class Answering(Connection):
             self._log(request, writer.status, writer.sent, False)
         else:
             self._log(request, GONE, 0, False)
+
+
+async def close(body: Any) -> None:
+    """Close what gave the pieces of a body, if it can be closed."""
+    end = getattr(body, "aclose", None) or getattr(body, "close", None)
+    if end is not None:
+        ended = end()
+        if inspect.isawaitable(ended):
+            await ended

@@ -155,7 +155,7 @@ class ASGI:
             else:
                 exchange.is_received = body.is_complete and not body.size
                 return {"type": "http.request", "body": data, "more_body": not exchange.is_received}
-        while exchange.state != DONE and exchange.refusal is None and not request._is_disconnected:
+        while exchange.state != DONE and exchange.refusal is None and not request.is_disconnected:
             await self._until_over(request)
         if exchange.state != DONE:
             exchange.is_told = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from trews.errors import IncompleteMessage
+from trews.errors import ConnectionClosed, IncompleteMessage
 from trews.http.errors import BadMessage
 from trews.http.http1 import ChunkedBody, LengthBody
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from trews.http.connection import HTTPConnection
     from trews.http.head import Fields, RequestHead
+
+
+SMALL = 4096  # bytes of a piece that is put together with the next: alone, one of a byte takes 42
 
 
 class Body:
@@ -25,6 +28,8 @@ class Body:
         total: bytes that have come.
         size: bytes that wait to be taken.
         begun_at: when the peer began to owe it, in the loop's time; 0.0: it waits for 100 Continue.
+        is_unwanted: the request is answered; what still comes is thrown away.
+        skipped: bytes that were.
     """
 
     __slots__ = (
@@ -35,7 +40,9 @@ class Body:
         "begun_at",
         "error",
         "is_complete",
+        "is_unwanted",
         "size",
+        "skipped",
         "total",
         "wants_continue",
     )
@@ -45,11 +52,11 @@ class Body:
         self._decoder: Any = (
             ChunkedBody(connection.max_trailers, connection.max_fields) if head.is_chunked else LengthBody(head.length)
         )
-        self._pieces: deque[bytes] = deque()
+        self._pieces: deque[bytes | bytearray] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self.is_complete = False
+        self.is_complete = self.is_unwanted = False
         self.error: BaseException | None = None
-        self.total = self.size = 0
+        self.total = self.size = self.skipped = 0
         self.begun_at = 0.0
         self.wants_continue = head.expects_continue
 
@@ -82,13 +89,32 @@ class Body:
             limit = self._connection.max_body
             if limit is not None and self.total > limit:
                 raise BadMessage(413, f"a body of more than {limit} bytes")
-            self._pieces.append(piece)
-            self.size += len(piece)
+            if self.is_unwanted:
+                self.skipped += len(piece)
+            else:
+                self._keep(piece)
         self.is_complete = self._decoder.is_done
         self.wants_continue = False
         if pieces or self.is_complete:
             self.wake()
         return end
+
+    def _keep(self, piece: bytes) -> None:
+        pieces = self._pieces
+        size = len(piece)
+        self.size += size
+        if size >= SMALL:
+            pieces.append(piece)
+        elif pieces and type(pieces[-1]) is bytearray and len(pieces[-1]) < SMALL:
+            pieces[-1] += piece
+        else:
+            pieces.append(bytearray(piece) if pieces else piece)
+
+    def skip(self) -> None:
+        """Nobody wants what is left of it."""
+        self.is_unwanted = True
+        self._pieces.clear()
+        self.size = 0
 
     def fail(self, error: BaseException) -> None:
         """The rest of it will never come."""
@@ -106,7 +132,7 @@ class Body:
     def take(self) -> bytes:
         """What has come so far, and was not taken."""
         pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
         self.size = 0
         self._connection._body_taken()
@@ -123,7 +149,7 @@ class Body:
             if self.is_complete:
                 return b""
             if self.error is not None:
-                raise self.error
+                raise self.error.fresh() if isinstance(self.error, ConnectionClosed) else self.error
             if self._waiter is not None:
                 raise RuntimeError("another task reads the body of this request; there can be one reader")
             self._connection._continue(self)
@@ -136,6 +162,8 @@ class Body:
         return self.take()
 
 
-def incomplete() -> IncompleteMessage:
+def incomplete(connection: HTTPConnection) -> IncompleteMessage:
     """Why a body ends, if the peer ends in the middle of it."""
-    return IncompleteMessage(b"", "the peer ended in the middle of a request's body")
+    why = IncompleteMessage(b"", "the peer ended in the middle of a request's body")
+    why.connection = connection
+    return why

@@ -1,9 +1,13 @@
 """HTTPConnection: requests off one connection, one at a time.
 
 Bytes come to `Pipeline`, which serves the usual case by itself: whole requests without a body, answered at once. All
-else comes to `_receive_more` and `_serve`: heads and bodies in pieces, handlers that take their time.
+else comes to `receive_more` and `take_over`, waits in `_rest`, and is taken by one loop, `_go_on`:
 
-    waiting ──head──> gathering (a plain def has its body first) ──> handling ──> answering ──> waiting, or the end
+    waiting ──head──> gathering (a plain def has its body first) ──> handling ──answer──> waiting, or the end
+
+What `_go_on` looks at is three things: `_rest`, bytes that have come and were not used; `_incoming`, a body that is not
+complete; `_exchange`, a request that is not answered. Whatever happens (bytes, EOF, an answer, room for more of them)
+changes one of these and asks it to go on.
 
 Source: RFC 9112, 9; RFC 9110, 10.1.1.
 """
@@ -13,8 +17,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trews.errors import Aborted, ClosedByPeer, ClosedLocally, ConnectionClosed
-from trews.http.answering import Answering
+from trews.errors import Aborted, ClosedByPeer, ClosedLocally, IdleTooLong
+from trews.http.answering import SKIP_MAX, Answering
 from trews.http.body import Body, incomplete
 from trews.http.deadlines import HTTPDeadlines
 from trews.http.errors import BadMessage, reason
@@ -58,12 +62,13 @@ class HTTPConnection(Answering):
     keep_alive_timeout: float | None = 75.0
 
     _deadlines_class = HTTPDeadlines
+    _deadlines: HTTPDeadlines
     _pipeline: Pipeline
-    _rest: bytes = b""  # what has come and was not looked at, or is no whole head
     _scanned = 0  # of `_rest`, if it is the beginning of a head
-    _gathers = False  # the body is gathered before the handler is called
+    _head_at = 0.0  # when that was first looked at, in the loop's time
+    _scan: RequestHead | None = None  # the head that `_rest` begins with, if `Pipeline` has it
+    _gathers = False  # the handler of `_exchange` was not called
     _is_next_due = False
-    _is_held = False  # not reading, as enough has come
     _scope: dict[str, Any] | None = None  # what the ASGI scopes of its requests have in common
 
     def _prepare(self) -> None:
@@ -89,6 +94,11 @@ class HTTPConnection(Answering):
         pipeline.write = self._raw_write
         pipeline.core = transport.core if isinstance(transport, StreamTransport) else None
 
+    @property
+    def request(self) -> Request | None:
+        """The request in progress, if there is one; in `on_error` that whose handler failed."""
+        return self._failing or self._exchange
+
     # -- what comes
 
     def on_connect(self) -> None:
@@ -96,291 +106,268 @@ class HTTPConnection(Answering):
 
     def receive_more(self, data: bytes) -> None:
         """Bytes have come in the middle of something (for `Pipeline`)."""
-        if self._phase is _OPEN and not self._is_eof:
-            request = self._exchange
-            if request is not None:
-                self._receive_body(request, data)
-            elif self._is_next_due or self._is_full:
-                self._keep_rest(self._rest + data)
-            elif self._skipped is not None:
-                self._skip(data)
-            elif self._rest:
-                self._serve_head(self._rest + data)
+        if self._phase is _OPEN:
+            self._rest = self._rest[self._at :] + data if self._rest else data
+            self._at = 0
+            if self._is_next_due:
+                self._regulate()
             else:
-                self._serve(data)
-            self._settle()
+                self._go_on()
 
     def take_over(self, data: bytes, head: RequestHead | None) -> None:
         """Go on where `Pipeline` leaves it: with these bytes, of which the first may be this head."""
-        if self._phase is _OPEN:
-            if self._exchange is not None or self._skipped is not None or self._is_full:
-                if data:
-                    self._go_on_later(data)
-            elif data:
-                self._serve(data, head)
-            elif self._is_eof:
-                self._end()
-        self._uncork()
-        self._settle()
+        self._rest = data
+        self._at = 0
+        self._scan = head
+        self._go_on()
 
     def take_result(self, request: Request, result: Any, context: contextvars.Context, rest: bytes) -> None:
         """Answer with what a handler has returned to `Pipeline`, and go on with the rest of what had come."""
-        self._begin_unusual(request)
+        self._begin_unusual(request, rest)
         self._take_result(request, result, context)
-        self._end_unusual(rest)
+        self._end_unusual()
 
-    def take_task(self, request: Request, task: asyncio.Task[Any], rest: bytes) -> None:
-        """The same with the task of an `async` handler: it waits for something, or has failed."""
-        self._begin_unusual(request)
-        self._take_task(request, task)
-        self._end_unusual(rest)
+    def take_task(self, request: Request, task: asyncio.Task[Any], context: contextvars.Context, rest: bytes) -> None:
+        """The same with the task of an `async` handler: it waits for something, has failed, or returned None."""
+        self._begin_unusual(request, rest)
+        self._take_task(request, task, context)
+        self._end_unusual()
 
     def handler_raised(self, request: Request, exc: BaseException, rest: bytes) -> None:
         """The same, if it has raised."""
-        self._begin_unusual(request)
+        self._begin_unusual(request, rest)
         if isinstance(exc, (KeyboardInterrupt, SystemExit)):
             self._drop(Aborted("the program ends"))
             raise exc
         self._handler_failed(request, exc)
-        self._end_unusual(rest)
+        self._end_unusual()
 
-    def _begin_unusual(self, request: Request) -> None:
+    def _begin_unusual(self, request: Request, rest: bytes) -> None:
         if request._state is not Answer.DONE:
             self._exchange = request
+        self._rest = rest
+        self._at = 0
         self._is_serving = True
 
-    def _end_unusual(self, rest: bytes) -> None:
+    def _end_unusual(self) -> None:
         self._is_serving = False
-        self.take_over(rest, None)
+        self._go_on()
 
-    def _settle(self) -> None:
-        """See whether the usual case is here again."""
-        self._pipeline.is_clear = (
-            self._exchange is None
-            and not (self._rest or self._is_next_due or self._is_full or self._is_draining)
-            and self._skipped is None
-        )
-        if self._phase is _OPEN and self.idle_timeout is not None:
-            self._deadlines.watch_idle()
-        if self._slow is not None and self._exchange is not None:
-            self._slow.watch(self._exchange)
+    def eof_received(self) -> bool:
+        keeps = super().eof_received()
+        self._client_left()
+        self._go_on()
+        return keeps
 
-    def _receive_body(self, request: Request, data: bytes) -> None:
-        body = request._body
-        if body is None or body.is_complete or body.error is not None:
-            self._keep_rest(self._rest + data)
-            return
-        at = self._feed(request, body, data)
-        if at < 0:
-            return
-        if at < len(data):
-            self._keep_rest(data[at:])
-        if body.size > self.read_high and not self._gathers:
-            self._hold()
-        if self._gathers and body.is_complete:
-            self._gathers = False
-            self._serve_gathered(request)
+    # -- what is done with it
 
-    def _keep_rest(self, data: bytes) -> None:
-        """Keep what is for later; too much of it, and the peer has to wait."""
-        self._rest = data
-        if len(data) > self.read_high:
-            self._hold()
-
-    def _hold(self) -> None:
-        if not self._is_held:
-            self._is_held = True
-            self._deadlines.hold()
-            self.pause_reading()
-
-    def _go_on_reading(self) -> None:
-        if self._is_held:
-            self._is_held = False
-            self._deadlines.go_on()
-            self.resume_reading()
-
-    def _body_taken(self) -> None:
-        """The handler has taken what there was of the body."""
-        if len(self._rest) <= self.read_high:
-            self._go_on_reading()
-
-    def _serve_head(self, data: bytes) -> None:
-        """More of a head has come."""
-        if data.find(b"\r\n\r\n", max(0, self._scanned - 3)) < 0:
-            try:
-                self._await_head(data)
-            except BadMessage as exc:
-                self._refuse(exc)
-            return
-        self._rest = b""
-        self._scanned = 0
-        self._head_at = 0.0
-        self._serve(data)
-
-    def _serve(self, data: bytes, head: RequestHead | None = None) -> None:
-        """Requests, as many as are there and may be answered now; the first has this head, perhaps."""
-        at = 0
-        count = 0
-        size = len(data)
+    def _go_on(self) -> None:
+        """Take bodies and requests out of what has come, as far as may be now."""
+        if self._is_serving:
+            return  # further up in the stack
         self._is_serving = True
+        count = 0
         try:
-            while at < size and self._phase is _OPEN:
-                if count == REQUESTS_A_TURN or self._is_full or self._skipped is not None:
+            while self._phase is _OPEN:
+                if self._incoming is not None:
+                    if not self._take_body(self._incoming):
+                        break
+                elif self._exchange is not None or self._is_full:
+                    break  # an answer is awaited; or the peer reads none, and gets no more until it does
+                elif self._at == len(self._rest):
+                    self._be_idle()
                     break
-                if head is None:
-                    begin = at
-                    while data.startswith(b"\r\n", at):  # RFC 9112, 2.2: empty lines before a request are passed over
-                        at += 2
-                    head = scan_request(data, at, self.head_limits) if data[at:] != b"\r" else None
-                    if head is None:
-                        self._await_head(data[begin:])
-                        return
-                request = self._exchange = Request(self, head)
-                at = head.next
-                count += 1
-                if head.is_tunnel:
-                    raise BadMessage(501, "CONNECT is for proxies")
-                if head.has_body:
-                    at = self._begin_body(request, data, at)
-                if self._logs:
-                    request._begun_at = self._clock.now()
-                if self._gathers:
+                elif count == REQUESTS_A_TURN:
+                    self._go_on_soon()
                     break
-                if at < size and self._out is None:
-                    self._out = []
-                self._call(request)
-                head = None
-                if self._exchange is not None:
+                elif self._take_request():
+                    count += 1
+                else:
                     break
-            if at < size and self._phase is _OPEN:
-                self._go_on_later(data[at:])
-            elif self._is_eof:
-                self._end()
         except BadMessage as exc:
             self._refuse(exc)
         finally:
             self._is_serving = False
             self._uncork()
+            if self._phase is _OPEN:
+                self._regulate()
 
-    def _go_on_later(self, data: bytes) -> None:
-        """What has come is not for now: a request is in progress, or the others have their turn."""
-        if self._exchange is None and self._skipped is not None:
-            self._skip(data)
-            return
-        self._keep_rest(data)
-        if self._exchange is None:
-            self._next_soon()
+    def _go_on_soon(self) -> None:
+        if not self._is_next_due:
+            self._is_next_due = True
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        self._is_next_due = False
+        self._go_on()
+
+    def _be_idle(self) -> None:
+        """Nothing is in progress and nothing has come: the end, if nothing more is to come."""
+        if self._is_eof:
+            self._shut(ClosedByPeer())
+        elif self._is_draining and self.bytes_in:  # who has just come is heard: see `HTTPDeadlines`
+            self._shut(ClosedLocally(self._why_stopping()))
+
+    # -- heads
+
+    def _take_request(self) -> bool:
+        """Begin with the next request. False if not all of its head is there."""
+        head, self._scan = self._scan, None
+        if head is None:
+            head = self._take_head()
+            if head is None:
+                return False
+        request = self._exchange = Request(self, head)
+        self._at = head.next
+        if self._logs:
+            request._begun_at = self._clock.now()
+        if head.is_tunnel:
+            raise BadMessage(501, "CONNECT is for proxies")
+        if not head.has_body:
+            self._call(request)
+            return True
+        if self.max_body is not None and head.length > self.max_body:
+            raise BadMessage(413, f"a body of more than {self.max_body} bytes")
+        body = request._body = self._incoming = Body(self, head)
+        self._gathers = True
+        self._take_body(body)
+        if not body.is_complete:
+            self._expect(body)
+            if self.starts_at_head:
+                self._gathers = False
+                self._call(request)
+            else:
+                self._continue(body)
+        return True
+
+    def _take_head(self) -> RequestHead | None:
+        """The head that is next; None if not all of it is there."""
+        data, at = self._rest, self._at
+        if self._scanned and data.find(b"\r\n\r\n", max(at, self._scanned - 3)) < 0:
+            self._await_head(data[at:])
+            return None
+        while data.startswith(b"\r\n", at):  # RFC 9112, 2.2: empty lines before a request are passed over
+            at += 2
+        size = len(data)
+        head = scan_request(data, at, self.head_limits) if size - at > 1 else None
+        if head is None:
+            # One empty line alone is what some old clients send behind a body, and begins nothing.
+            self._await_head(b"" if at == size == self._at + 2 else data[self._at :])
+            return None
+        self._scanned = 0
+        self._head_at = 0.0
+        return head
 
     def _await_head(self, data: bytes) -> None:
         """Not all of a head is there."""
         check_incomplete(data, self._scanned, self.head_limits)
         self._rest = data
+        self._at = 0
         self._scanned = len(data)
         if self._is_eof:
-            self._end()
+            self._shut(ClosedByPeer())
+        elif not data:
+            self._head_at = 0.0
+            self._be_idle()
         elif not self._head_at:
             self._head_at = self._clock.now()
             self._deadlines.watch()
 
     # -- bodies
 
-    def _begin_body(self, request: Request, data: bytes, at: int) -> int:
-        """Take what has come of a body. Returns where in `data` what follows it begins.
+    def _take_body(self, body: Body) -> bool:
+        """Take what has come of a body. False if more of it is to come."""
+        if self._at < len(self._rest):
+            try:
+                self._at = body.feed(self._rest, self._at)
+            except BadMessage as exc:
+                self._body_ends(body, exc)
+                return False
+        if body.is_complete:
+            self._incoming = None
+            if self._gathers and self._exchange is not None:
+                self._gathers = False
+                if not self.starts_at_head:
+                    self._exchange._set_content(body.take())
+                self._call(self._exchange)
+            return True
+        if self._is_eof:
+            self._body_ends(body, incomplete(self))
+        elif body.is_unwanted and body.skipped > SKIP_MAX:
+            self._body_ends(body, BadMessage(413, "a long body that was not wanted"))
+        return False
 
-        Raises:
-            BadMessage: it is none, or too large.
-        """
-        head = request._head
-        if self.max_body is not None and head.length > self.max_body:
-            raise BadMessage(413, f"a body of more than {self.max_body} bytes")
-        body = request._body = Body(self, head)
-        if at < len(data):
-            at = body.feed(data, at)
-        if self.starts_at_head:
-            pass
-        elif body.is_complete:
-            request._set_content(body.take())
-        else:
-            self._gathers = True
-            self._continue(body)
-        if not body.is_complete and not body.wants_continue:
-            body.begun_at = self._clock.now()
-            self._deadlines.watch()
-        return at
-
-    def _feed(self, request: Request, body: Body, data: bytes) -> int:
-        """Take more of a body. Returns where in `data` what follows it begins; -1 if it is none."""
-        try:
-            return body.feed(data, 0)
-        except BadMessage as exc:
-            body.fail(exc)
-            if self._gathers:
-                self._refuse(exc)
-            return -1
-
-    def _serve_gathered(self, request: Request) -> None:
-        """The body that the handler is to have first is there."""
-        body = request._body
-        if body is not None:
-            request._set_content(body.take())
-        self._call(request)
+    def _body_ends(self, body: Body, why: BaseException) -> None:
+        """The rest of a body will never come. Who waits for it gets to know."""
+        self._incoming = None
+        body.fail(why)
         if self._exchange is None:
-            self._next()
+            self._shut(ClosedByPeer() if self._is_eof else ClosedLocally(f"the rest of a body: {why}"))
+        elif self._gathers:
+            raise why if isinstance(why, BadMessage) else BadMessage(400, str(why))
 
     def _continue(self, body: Body) -> None:
         """Somebody wants the body: a client that waits to be told is told (RFC 9110, 10.1.1)."""
-        if body.wants_continue:
+        request = self._exchange
+        if body.wants_continue and request is not None and request._body is body and request._state < Answer.BEGUN:
             body.wants_continue = False
-            request = self._exchange
-            if request is not None and request._body is body and request._state < Answer.BEGUN:
-                self._send_out(_CONTINUE)
-                self._uncork()
+            self._send_out(_CONTINUE)
+            self._uncork()
+            self._expect(body)
+
+    def _expect(self, body: Body) -> None:
+        """From now on the peer owes what is left of a body."""
+        if not body.begun_at and not body.wants_continue and not body.is_complete:
             body.begun_at = self._clock.now()
             self._deadlines.watch()
 
-    def _skip(self, data: bytes) -> None:
-        """Read what is left of a body that nobody wanted."""
+    def _body_too_slow(self, body: Body) -> None:
         try:
-            at = self._skipped.take(data, 0, [])
-        except BadMessage:
-            self._end()
-            return
-        if self._skipped.is_done:
-            self._skipped = None
-            self._head_at = 0.0
-            if at < len(data):
-                self._serve(data[at:])
+            self._body_ends(body, BadMessage(408, f"a body of fewer than {self.min_body_rate:g} bytes/s"))
+        except BadMessage as exc:
+            self._refuse(exc)
 
-    # -- what has come meanwhile
+    def _body_taken(self) -> None:
+        """The handler has taken what there was of the body."""
+        if not self._is_reading and self._phase is _OPEN:
+            self._regulate()
 
-    def _next_soon(self) -> None:
-        if not self._is_next_due:
-            self._is_next_due = True
-            self._loop.call_soon(self._next)
+    # -- flow of input
 
-    def _next(self) -> None:
-        """Go on with what has come meanwhile."""
-        self._is_next_due = False
-        if self._phase is not _OPEN or self._exchange is not None or self._is_serving:
-            return
-        if self._task is not None:
-            return  # the handler has answered, and has not returned
-        if self._is_full:
-            return  # the peer reads no answers: resume_writing goes on
-        data, self._rest = self._rest, b""
-        self._scanned = 0
-        if data:
-            self._serve(data) if self._skipped is None else self._skip(data)
-        elif self._is_eof:
-            self._end()
-        self._settle()
-        if self._pipeline.is_clear:
-            self._go_on_reading()
+    def _regulate(self) -> None:
+        """Decide whether to read from the peer, and whether the usual case is here again."""
+        if self._at:
+            self._rest = self._rest[self._at :]
+            self._at = 0
+        wanted = not (self._is_paused or self._is_eof or self._is_crowded())
+        if wanted is not self._is_reading:
+            self._read_from_peer(wanted)
+            self._deadlines.reads(wanted)
+        self._has_news = self._is_eof or not wanted
+        self._pipeline.is_clear = self._exchange is None and not (
+            self._rest or self._incoming is not None or self._is_next_due or self._is_full or self._is_draining
+        )
+        if self.idle_timeout is not None and not self._is_paused:
+            self._deadlines.watch_idle()
+        if self._slow is not None and self._exchange is not None:
+            self._slow.watch(self._exchange)
+
+    def _is_crowded(self) -> bool:
+        """Whether enough has come that nobody takes yet."""
+        body = self._incoming
+        if body is not None:
+            return body.size > self.read_high and not self._gathers
+        is_blocked = self._exchange is not None or self._is_full or self._is_next_due
+        return is_blocked and len(self._rest) > self.read_high
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._pipeline.is_clear = False
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._phase is _OPEN and self._rest and self._exchange is None:
-            self._next_soon()
+        if self._phase is _OPEN:
+            self._go_on_soon()
 
     # -- ends
 
@@ -398,8 +385,16 @@ class HTTPConnection(Answering):
         logger.info("%r: %d, %s", self, exc.status, exc)
         if self._logs:
             self._log(request, exc.status, len(text))
-        self._rest = b""
         self._shut(ClosedLocally(f"a request was refused: {exc}"))
+
+    def _head_too_slow(self) -> None:
+        self._refuse(BadMessage(408, f"a head that took over {self.head_timeout:g} s"))
+
+    def _idle_too_long(self) -> None:
+        if self._is_draining:
+            self._shut(ClosedLocally(self._why_stopping()))
+        else:
+            self._shut(IdleTooLong(f"no request for {self.keep_alive_timeout:g} s"))
 
     def _over(self, request: Request) -> None:
         if self._exchange is request:
@@ -408,63 +403,26 @@ class HTTPConnection(Answering):
             if self._logs and request._state is not Answer.DONE:
                 self._log_cut(request)
 
-    def _body_too_slow(self, request: Request, exc: BadMessage) -> None:
-        """A body comes too slowly. Who waits for it gets the error; the answer is that, unless there is one already."""
-        body = request._body
+    def on_stop(self) -> None:
+        self._is_draining = True
+        self._pipeline.is_clear = False
+        self._deadlines.begin_last_call()
+        self._go_on_soon()  # and not now: what has come already is read first
+
+    def _go_down(self) -> None:
+        super()._go_down()
+        self._rest = b""
+        self._at = 0
+        self._out = None
+        body, self._incoming = self._incoming, None
         if body is not None:
-            body.fail(exc)
-        if request._state < Answer.BEGUN and self._task is None:
-            self._refuse(exc)
-        elif request._state is Answer.BEGUN:
-            self._abandon(request)
-
-    def _end(self) -> None:
-        """Nothing more will come, or is wanted."""
-        if self._phase is _OPEN and self._exchange is None:
-            self._uncork()
-            self._shut(ClosedByPeer() if self._is_eof else ClosedLocally("nothing more was asked"))
-
-    def eof_received(self) -> bool:
-        keeps = super().eof_received()
+            body.fail(self._closed(self._reason))
+        self._client_left()
         request = self._exchange
-        if request is not None:
-            self._peer_ended(request, incomplete())
-        return keeps
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        request = self._exchange
-        if self._slow is not None:
-            self._slow.end()
         if request is not None:
             if self._logs:
                 self._log_cut(request)
-            self._peer_ended(request, self._closed(self._reason))
-            if self._task is None:
-                self._over(request)
-
-    def _peer_ended(self, request: Request, why: ConnectionClosed) -> None:
-        why.connection = self
-        body = request._body
-        request._disconnect()
-        if body is not None and not body.is_complete:
-            body.fail(why)
-            if self._gathers and self._phase is _OPEN:
-                self._refuse(BadMessage(400, str(why)))
-
-    def on_eof(self) -> None:
-        if self._exchange is None and not self._is_next_due:
-            if self._rest:
-                self._next_soon()
-            else:
-                self._end()
-
-    def on_stop(self) -> None:
-        self._is_draining = True
-        if self._exchange is None and not self._rest and self._skipped is None:
-            self._loop.call_soon(self._end)
-
-    @property
-    def request(self) -> Request | None:
-        """The request in progress, if there is one."""
-        return self._exchange
+            if self._task is None and not self._is_starting:
+                self._over(request)  # of one that runs, what comes of it is awaited
+        if self._slow is not None:
+            self._slow.end()

@@ -140,6 +140,8 @@ class Pipeline:
                 return
             self._connection._send_out(piece)
             at = end
+            if self._connection._is_full:
+                break  # the peer reads none of it
         if at < size:
             self._connection.take_over(data[at:] if at else data, None if at else head)
         else:
@@ -165,9 +167,12 @@ class Pipeline:
                 self._connection.handler_raised(request, exc, data[end:])
                 return None
             if not task.done() or task.cancelled() or task.exception() is not None:
-                self._connection.take_task(request, task, data[end:])
+                self._connection.take_task(request, task, context, data[end:])
                 return None
             result = task.result()
+            if result is None:  # which from a coroutine says more than from a function: it is over
+                self._connection.take_task(request, task, context, data[end:])
+                return None
         if type(result) is str:
             start = _TEXT
             try:

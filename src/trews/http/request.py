@@ -47,8 +47,7 @@ class Request:
     _writer: Writer | None = None
     _state = Answer.NONE
     _is_deferred = False
-    _is_disconnected = False
-    _waiters: list[asyncio.Future[None]] | None = None
+    _waiters: list[asyncio.Future[None]] | None = None  # for the end of the answer or of the client (ASGI)
     _begun_at = 0.0  # for the logs, if there are any
     _is_logged = False
     _pieces: list[bytes] | None = None  # of a body that is being read
@@ -349,29 +348,12 @@ class Request:
 
         A client that only ends what it sends (`printf … | nc`) is taken for gone, too, and still gets its answer.
         """
-        if self._is_disconnected:
-            return
-        waiter = self.connection._loop.create_future()
-        if self._waiters is None:
-            self._waiters = []
-        self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            if self._waiters is not None:  # who gave up is not told
-                self._waiters.remove(waiter)
+        await self.connection._wait_gone()
 
     @property
     def is_disconnected(self) -> bool:
         """Whether the client has gone."""
-        return self._is_disconnected
-
-    def _disconnect(self) -> None:
-        self._is_disconnected = True
-        waiters, self._waiters = self._waiters, None
-        for waiter in waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
+        return self.connection._is_client_gone
 
 
 def _headers(fields: Fields) -> Headers:

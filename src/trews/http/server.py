@@ -80,7 +80,7 @@ class Server(StreamServer):
         limits = {name: settings.pop(name) for name in _LIMITS if name in settings}
         super().__init__(connection_class(check_app(app), settings), **limits)
         self._app = app
-        self._left: set[asyncio.Task[Any]] = set()  # handlers that go on after their answer
+        self._beside: set[asyncio.Task[Any]] = set()  # handlers that go on after their answer
 
     def listen(self, *endpoints: Any) -> Any:
         """As `trews.Server.listen`; `tls:` endpoints offer `http/1.1` by ALPN unless they say otherwise."""
@@ -121,29 +121,28 @@ class Server(StreamServer):
 
     # -- handlers that go on after their answer
 
-    def _adopt(self, task: asyncio.Task[Any], connection: HTTPConnection) -> None:
-        self._left.add(task)
+    def _adopt(self, task: asyncio.Task[Any]) -> None:
+        """Have the stop of the server wait for this."""
+        self._beside.add(task)
+        task.add_done_callback(self._forget_task)
 
-        def ended(task: asyncio.Task[Any]) -> None:
-            self._left.discard(task)
-            connection._left(task)
-            self._check_drained()
-
-        task.add_done_callback(ended)
+    def _forget_task(self, task: asyncio.Task[Any]) -> None:
+        self._beside.discard(task)
+        self._check_drained()
 
     def _check_drained(self) -> None:
-        if not self._left or self._state is not State.STOPPING:
+        if not self._beside or self._state is not State.STOPPING:
             super()._check_drained()
 
     def _end_grace(self) -> None:
-        for task in self._left:
+        for task in self._beside:
             task.cancel()
         super()._end_grace()
 
     def _give_up(self) -> None:
-        for task in self._left:
+        for task in self._beside:
             logger.error("%r ignores the end of its server", task)
-        self._left.clear()
+        self._beside.clear()
         super()._give_up()
 
 

@@ -1,0 +1,325 @@
+"""http.Server: what it is given, and its stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+
+import trews
+from tests.http.serving import answers, get, post, serve, statuses, told
+from tests.servers import until, virtually
+from trews import http
+from trews.http.deadlines import LAST_CALL
+
+NAME = "memory:http"
+
+
+def path(request: http.Request) -> str:
+    return request.path
+
+
+async def waits(request: http.Request) -> str:
+    await asyncio.sleep(5)
+    return request.path
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Any, **settings: Any) -> Any:
+    server = http.Server(app, **settings).listen(NAME)
+    async with server:
+        yield server
+
+
+async def opened(first: bytes = b"") -> Any:
+    connection = await trews.connect(NAME)
+    if first:
+        connection.write(first)
+    return connection
+
+
+async def rest_of(connection: Any) -> list[Any]:
+    """All that the server has to say, up to its end."""
+    return answers(await connection.read_all(), ended=True)
+
+
+# -- what it is given
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"max_haed": 1}, TypeError),
+        ({"framer": b"\n"}, TypeError),
+        ({"half_close": False}, TypeError),
+        ({"max_head": None}, TypeError),
+        ({"max_head": 1.5}, TypeError),
+        ({"max_head": 0}, ValueError),
+        ({"max_fields": True}, TypeError),
+        ({"max_body": -1}, ValueError),
+        ({"head_timeout": 0}, ValueError),
+        ({"head_timeout": "10"}, TypeError),
+        ({"keep_alive_timeout": float("nan")}, ValueError),
+        ({"min_body_rate": -1}, ValueError),
+        ({"min_body_rate": None}, TypeError),
+        ({"write_timeout": -1}, ValueError),
+        ({"debug": 1}, TypeError),
+    ],
+)
+def test_settings_are_checked_at_once(settings: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        http.Server(path, **settings)
+
+
+def test_settings_of_connections_and_of_servers_are_taken() -> None:
+    server = http.Server(path, max_connections=5, write_timeout=7, max_body=None, head_timeout=None)
+    assert server.max_connections == 5
+    w = serve(path, write_timeout=7, max_body=None)
+    assert (w.connection.write_timeout, w.connection.max_body) == (7, None)
+
+
+def test_one_server_does_not_set_what_another_has() -> None:
+    one, other = serve(path, max_body=1), serve(path)
+    one.feed(post(b"ab"))
+    other.feed(post(b"ab"))
+    assert (statuses(one), statuses(other)) == ([413], [200])
+
+
+# -- its stop
+
+
+@virtually
+async def test_idle_connections_are_closed_at_once() -> None:
+    async with serving(path) as server:
+        connection = await opened(get())
+        assert await connection.read(b"\r\n\r\n")
+        begun = asyncio.get_running_loop().time()
+        stopping = server.stop()
+        await connection.read_all()
+        assert asyncio.get_running_loop().time() - begun < LAST_CALL
+        assert await stopping == (1, 0)
+
+
+@virtually
+async def test_a_connection_that_has_just_come_may_ask_once() -> None:
+    """It could not know of the stop, and a client may not send again what it sent on a new connection."""
+    async with serving(path) as server:
+        silent, quick = await opened(), await opened()
+        await until(lambda: len(server.connections) == 2)
+        stopping = server.stop()
+        await asyncio.sleep(LAST_CALL / 2)
+        quick.write(get("/asked"))
+        (answer,) = await rest_of(quick)
+        assert (answer.body, answer.fields["connection"]) == (b"/asked", "close")
+        assert await rest_of(silent) == []
+        assert await stopping == (2, 0)
+
+
+@virtually
+async def test_requests_in_progress_end_with_connection_close() -> None:
+    async with serving(waits) as server:
+        connections = [await opened(get(f"/{n}")) for n in range(5)]
+        await until(lambda: all(connection._exchange for connection in server.connections) and server.connections)
+        stopping = server.stop()
+        for n, connection in enumerate(connections):
+            (answer,) = await rest_of(connection)
+            assert (answer.body, answer.fields["connection"]) == (b"/%d" % n, "close")
+        assert await stopping == (5, 0)
+
+
+@virtually
+async def test_pipelined_requests_that_have_come_are_all_answered() -> None:
+    async with serving(waits) as server:
+        connection = await opened(get("/a") + get("/b") + get("/c"))
+        await until(lambda: any(one._exchange for one in server.connections))
+        stopping = server.stop(grace=60)
+        found = await rest_of(connection)
+        assert [answer.body for answer in found] == [b"/a", b"/b", b"/c"]
+        assert [answer.fields.get("connection") for answer in found] == [None, None, "close"]
+        assert await stopping == (1, 0)
+
+
+@virtually
+async def test_heads_and_bodies_that_have_begun_may_be_completed() -> None:
+    async with serving(path) as server:
+        head, body = await opened(get("/head")[:10]), await opened(post(b"abc", "/body")[:-1])
+        await until(lambda: len(server.connections) == 2 and all(one.bytes_in for one in server.connections))
+        stopping = server.stop()
+        await asyncio.sleep(5)
+        head.write(get("/head")[10:])
+        body.write(b"c")
+        for connection in (head, body):
+            (answer,) = await rest_of(connection)
+            assert (answer.status, answer.fields["connection"]) == (200, "close")
+        assert await stopping == (2, 0)
+
+
+@virtually
+async def test_a_head_that_is_not_completed_has_its_deadline() -> None:
+    async with serving(path) as server:
+        connection = await opened(get()[:10])
+        await until(lambda: any(one.bytes_in for one in server.connections))
+        stopping = server.stop(grace=60)
+        (answer,) = await rest_of(connection)
+        assert answer.status == 408
+        assert await stopping == (1, 0)
+
+
+@virtually
+async def test_a_stream_that_said_keep_alive_ends_the_connection_all_the_same() -> None:
+    async def app(request: http.Request) -> None:
+        request.start()
+        for _ in range(5):
+            request.write("piece")
+            await asyncio.sleep(1)
+        request.finish()
+
+    async with serving(app) as server:
+        connection = await opened(get())
+        assert await connection.read(b"\r\n\r\n")
+        begun = asyncio.get_running_loop().time()
+        stopping = server.stop()
+        assert (await connection.read_all()).endswith(b"0\r\n\r\n")
+        assert asyncio.get_running_loop().time() - begun <= 5.1
+        assert await stopping == (1, 0)
+
+
+@virtually
+async def test_what_is_not_done_at_the_end_of_the_grace_is_aborted() -> None:
+    log: list[str] = []
+
+    async def app(request: http.Request) -> None:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            log.append("cancelled")
+            raise
+
+    async with serving(app) as server:
+        connection = await opened(get())
+        await until(lambda: any(one._exchange for one in server.connections))
+        assert await server.stop(grace=3) == (0, 1)
+        assert log == ["cancelled"]
+        with pytest.raises(trews.ConnectionClosed):
+            await connection.read()
+
+
+@virtually
+async def test_work_after_the_answer_is_waited_for() -> None:
+    log: list[str] = []
+
+    class Noting(http.Server):
+        def on_stop(self) -> None:
+            log.append("stop")
+
+    async def app(request: http.Request) -> None:
+        request.respond("early")
+        await asyncio.sleep(5)
+        log.append("done")
+
+    async with Noting(app).listen(NAME) as server:
+        connection = await opened(get(Connection="close"))
+        assert [answer.body for answer in await rest_of(connection)] == [b"early"]
+        await server.stop()
+        assert log == ["done", "stop"]
+
+
+@virtually
+async def test_work_after_the_answer_is_cancelled_at_the_end_of_the_grace(caplog: pytest.LogCaptureFixture) -> None:
+    log: list[str] = []
+
+    async def app(request: http.Request) -> None:
+        request.respond("early")
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            log.append("cancelled")
+            if request.path == "/stubborn":
+                await asyncio.sleep(1000)
+
+    for target in ("/", "/stubborn"):
+        log.clear()
+        async with serving(app) as server:
+            connection = await opened(get(target, Connection="close"))
+            assert len(await rest_of(connection)) == 1
+            begun = asyncio.get_running_loop().time()
+            await server.stop(grace=3)
+            assert asyncio.get_running_loop().time() - begun < 60
+            assert log == ["cancelled"]
+    assert "ignores the end of its server" in caplog.text
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+class Client:
+    """Asks again and again; what a close before any byte of an answer leaves on a used connection, it asks again."""
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.lost: list[str] = []
+
+    async def run(self, may_connect: Any) -> None:
+        while may_connect():
+            try:
+                connection = await trews.connect(NAME)
+            except trews.ConnectError:
+                return
+            uses = 0
+            try:
+                while True:
+                    connection.write(get("/x"))
+                    head = await connection.read(b"\r\n\r\n")
+                    assert await connection.read(2) == b"/x"
+                    uses += 1
+                    self.answered += 1
+                    await asyncio.sleep(0)
+                    if b"Connection: close" in head:
+                        break
+            except trews.ConnectionClosed as exc:
+                if isinstance(exc, trews.IncompleteMessage) or not uses:
+                    self.lost.append(repr(exc))
+            connection.close()
+            await connection.wait_closed()
+
+
+@pytest.mark.parametrize("app", [path, waits])
+@virtually
+async def test_under_load_no_request_that_was_received_is_lost(app: Any) -> None:
+    served = 0
+
+    async def counted(request: http.Request) -> Any:
+        nonlocal served
+        result = app(request)
+        result = await result if asyncio.iscoroutine(result) else result
+        served += 1
+        return result
+
+    for turns in range(5, 25):
+        served = 0
+        server = http.Server(counted).listen(NAME)
+        await server.start()
+        clients = [Client() for _ in range(20)]
+        is_open = True
+        tasks = [asyncio.create_task(client.run(lambda: is_open)) for client in clients]
+        for _ in range(turns):
+            await asyncio.sleep(0 if app is path else 0.7)
+        is_open = False
+        await server.stop(grace=30)
+        await asyncio.gather(*tasks)
+        assert [client.lost for client in clients] == [[]] * 20
+        assert sum(client.answered for client in clients) == served
+
+
+# -- its own names
+
+
+def test_a_wire_is_served_by_the_class_of_its_server() -> None:
+    class Mine(http.Server):
+        pass
+
+    w = serve(path, Mine)
+    w.feed(get("/a"))
+    assert told(w)[0].body == b"/a"
+    assert isinstance(w.connection.server, Mine)
