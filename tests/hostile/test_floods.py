@@ -369,3 +369,21 @@ def _rss() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_writer_that_never_waits_learns_that_its_peer_has_gone(name: str) -> None:
+    """drain() lets the loop run when a write has failed: who only writes and drains would turn for ever, and alone."""
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            async with trews.connect(listener.getsockname()) as conn:
+                peer, _ = listener.accept()
+                reset(peer)
+                with pytest.raises(trews.ConnectionClosed):
+                    for _ in range(1000):  # far less than what lets the others run
+                        conn.write(b"x")
+                        await conn.drain()
+
+    with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+        runner.run(main())
