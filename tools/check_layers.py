@@ -47,11 +47,15 @@ LAYERS = """
     http.access_log http.multi http.cookies http.body http.deadlines http.forwarded
     http.response http.request
     http.debug_page
+    http.environ
     http.pipeline
+    http.wsgi_call http.wsgi_streams
     http.answering
     http.connection
     http.server
-    http.wsgi http.asgi http.test_client
+    http.wsgi_answer
+    http.wsgi_threads
+    http.wsgi_gateway http.asgi http.test_client
     http
     __init__
     protocols.*

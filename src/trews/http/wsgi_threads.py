@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trews.http.request import Request
-    from trews.http.wsgi import WSGI
+    from trews.http.wsgi_gateway import WSGI
 
 LOOK = 1.0  # seconds between two looks of a waiting thread, whether there is still a loop
 _DEPTH = 16  # causes of an error that are looked at

@@ -89,7 +89,7 @@ class WSGI:
     def __repr__(self) -> str:
         return f"<WSGI {self.app!r} threads={self.threads}>"
 
-    def direct(self, connection: HTTPConnection) -> Callable[..., Any] | None:
+    def _direct(self, connection: HTTPConnection) -> Callable[..., Any] | None:
         """What answers the usual requests of a connection, without a Request (for `Pipeline`)."""
         return None if self._pool is not None else Direct(self, connection).answer
 
