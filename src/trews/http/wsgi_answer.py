@@ -127,7 +127,7 @@ def whole(call: Call, body: bytes) -> bytes:
 async def send_file(call: Call, wrapper: FileWrapper, offset: int, size: int) -> None:
     """Answer with a file, or so much of it as Content-Length says."""
     if call.length < 0 and not has_no_body(call.status):
-        call.fields.append(("Content-Length", str(size)))
+        call.fields = [*call.fields, ("Content-Length", str(size))]
         call.length = call.left = size
     request = begin(call)
     writer = request._writer
