@@ -49,4 +49,3 @@ def __getattr__(name: str) -> Any:
 
         return wsgi
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-

@@ -10,13 +10,23 @@ from __future__ import annotations
 
 import concurrent.futures
 import io
-import logging
 import os
 import tempfile
 from typing import TYPE_CHECKING, Any
 
 from trews.http.environ import fill
-from trews.http.wsgi_answer import begin, checked, clipped, close, finish_whole, opening, request_of, send_file, whole
+from trews.http.wsgi_answer import (
+    begin,
+    checked,
+    clipped,
+    close,
+    finish,
+    finish_whole,
+    opening,
+    request_of,
+    send_file,
+    whole,
+)
 from trews.http.wsgi_call import Call, Direct
 from trews.http.wsgi_streams import ErrorLog, FileWrapper, NoInput
 from trews.http.wsgi_threads import ThreadedCall
@@ -27,8 +37,6 @@ if TYPE_CHECKING:
 
     from trews.http.connection import HTTPConnection
     from trews.http.request import Request
-
-logger = logging.getLogger("trews.http")
 
 MEMORY = 512 * 1024  # bytes of an inline application's input that are kept in memory; more are in a temporary file
 THREADS = min(32, (os.cpu_count() or 1) + 4)
@@ -169,9 +177,7 @@ class WSGI:
         """
         is_streamed = False
         try:
-            part = (
-                result.part() if isinstance(result, FileWrapper) and call.status and not call.is_begun else None
-            )
+            part = result.part() if isinstance(result, FileWrapper) and call.status and not call.is_begun else None
             if part is not None:
                 is_streamed = True
                 return request_of(call), self._send_file(call, result, *part)
@@ -202,7 +208,7 @@ class WSGI:
                     request.write(clipped(call, block))
                     await request.drain()
                 block = next(blocks, None) if call.left else None
-            request.finish()
+            finish(call)
         finally:
             connection.write_high, connection.write_low = high, low
             close(result)
