@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trews import testing
 from trews.http.head import Limits, scan_request
 from trews.http.multi import Headers
@@ -12,7 +14,7 @@ from trews.http.server import connection_class
 class Peer:
     """All that a request asks of its connection until it is answered."""
 
-    trusted_proxies = None
+    trusted_proxies: Any = None
     remote_address = ("127.0.0.1", 4000)
     tls = None
 
@@ -21,7 +23,8 @@ def request_of(data, peer=None) -> Request:
     """The request that begins in `data`, on a connection that is none."""
     head = scan_request(data, 0, Limits())
     assert head is not None, "not all of the head is there"
-    return Request(peer or Peer(), head)
+    connection: Any = peer or Peer()
+    return Request(connection, head)
 
 
 def get(target="/", *fields, method="GET", peer=None) -> Request:

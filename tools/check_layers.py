@@ -49,16 +49,15 @@ LAYERS = """
     http.content http.slow_request
     http.response http.request http.resource
     http.debug_page
+    http.environ
     http.pipeline
+    http.wsgi_call http.wsgi_streams
     http.answering http.asgi_exchange
     http.connection
     http.server
-    http.reply http.asgi_lifespan
-    http.environ http.wsgi_streams
-    http.wsgi_call
-    http.wsgi_answer
+    http.reply http.asgi_lifespan http.wsgi_answer
     http.wsgi_threads
-    http.wsgi http.asgi_handler http.test_client
+    http.wsgi_gateway http.asgi_handler http.test_client
     http
     __init__
     protocols.*

@@ -6,6 +6,7 @@
     Resource                   a handler that is a class with a function for each method
     Error                      raised in a handler: the answer is this status
     Headers, MultiDict         fields and queries, which may have a name several times
+    wsgi                       a WSGI application as a handler
     set_cookie                 a Set-Cookie field with safe defaults
     HTTPError, BadMessage      what a peer did wrong
     test_client                asks an app without a network
@@ -28,6 +29,7 @@ from trews.http.test_client import test_client
 
 if typing.TYPE_CHECKING:
     from trews.http.asgi_handler import asgi
+    from trews.http.wsgi_gateway import wsgi
 
 __all__ = [
     "BadAnswer",
@@ -45,10 +47,14 @@ __all__ = [
     "serve",
     "set_cookie",
     "test_client",
+    "wsgi",
 ]
 
 # Imported when its name is used: who serves one kind of application does not need the others.
-_LATER = {"asgi": "trews.http.asgi_handler"}
+_LATER = {
+    "asgi": "trews.http.asgi_handler",
+    "wsgi": "trews.http.wsgi_gateway",
+}
 
 
 if not typing.TYPE_CHECKING:  # for type checkers, which would believe that every name is here

@@ -84,30 +84,25 @@ def _add_fields(environ: dict[str, Any], data: bytes, begin: i64, end: i64) -> i
     """Add the fields, the last of each name. Returns how many there were."""
     # Decoded once: a slice of a str is what an environ needs, and half the cost of a slice of bytes that is decoded.
     text = data[begin:end].decode("latin-1")
+    size: i64 = end - begin
     count: i64 = 0
-    at: i64 = begin
-    while at < end:
-        start: i64 = at
-        while data[at] != 58:
-            at += 1
-        name = text[start - begin : at - begin]
-        at += 1
-        while data[at] == 32 or data[at] == 9:
-            at += 1
-        start = at
-        while data[at] != 13:
-            at += 1
-        stop: i64 = at
-        while stop > start and (data[stop - 1] == 32 or data[stop - 1] == 9):
-            stop -= 1
-        at += 2
+    at: i64 = 0
+    while at < size:
+        # Not byte by byte: that was 7,900 instructions for the 500 bytes of a browser, and this is 3,000.
+        colon: i64 = text.find(":", at)
+        stop: i64 = text.find("\r", colon)
+        name = text[at:colon]
+        at = stop + 2
+        value = text[colon + 2 : stop]
+        if data[begin + colon + 1] != 32 or data[begin + colon + 2] <= 32 or data[begin + stop - 1] <= 32:
+            value = text[colon + 1 : stop].strip(" \t")
         key = _keys.get(name)
         if key is None:
             key = key_of(name)
             if len(name) <= _MAX_NAME and len(_keys) < _MAX_KEYS:
                 _keys[name] = key
         if key:
-            environ[key] = text[start - begin : stop - begin]
+            environ[key] = value
             count += 1
     return count
 

@@ -546,7 +546,7 @@ class Writer:
         return b"0\r\n%b\r\n" % lines if self._is_chunked and not self.is_silent else b""
 
 
-_NUMBERS: Final[list[bytes]] = [b"%d" % number for number in range(4096)]
+NUMBERS: Final[list[bytes]] = [b"%d" % number for number in range(4096)]  # as they are sent most
 
 
 def answer(start: bytes, date: bytes, body: bytes, persists: bool, is_1_1: bool, is_head: bool) -> bytes:
@@ -557,7 +557,7 @@ def answer(start: bytes, date: bytes, body: bytes, persists: bool, is_1_1: bool,
         date: the Date line.
     """
     size: i64 = len(body)
-    length = _NUMBERS[size] if size < 4096 else b"%d" % size  # 600 instructions less
+    length = NUMBERS[size] if size < 4096 else b"%d" % size  # 600 instructions less
     if persists and is_1_1:
         if is_head:
             return b"%b%bContent-Length: %b\r\n\r\n" % (start, date, length)

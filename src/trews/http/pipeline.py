@@ -72,6 +72,7 @@ class Pipeline:
     __slots__ = (
         "_app",
         "_connection",
+        "_direct",
         "_limits",
         "_max_body",
         "_request_class",
@@ -92,6 +93,10 @@ class Pipeline:
         self._starts_at_head: bool = connection.starts_at_head
         max_body = connection.max_body
         self._max_body: i64 = 1 << 62 if max_body is None else max_body
+        # A handler with a shorter way than by a Request (http.wsgi): called with a head, it returns the answer as
+        # bytes; or a Request, and what a handler would have returned.
+        direct = getattr(self._app, "_direct", None)
+        self._direct: Any = direct(connection) if direct is not None else None
         self.context: Any = None
         self.core: StreamCore | None = None
         self.write: Any = None
@@ -149,12 +154,14 @@ class Pipeline:
 
     def _serve(self, head: RequestHead, data: bytes, end: i64) -> bytes | None:
         """Ask the handler. Returns the answer; None if the connection sees to it, and to `data` from `end` on."""
+        context = self.context.copy()  # of each request its own: what one sets is not the next one's business
+        if self._direct is not None and not self.is_logged:
+            return self._serve_directly(head, data, end, context)
         request = self._request_class(self._connection, head)
         if head.has_body:
             request._content = data[head.next : end]
         if self.is_logged:
             request._begun_at = self._connection._clock.now()
-        context = self.context.copy()  # of each request its own: what one sets is not the next one's business
         try:
             result = context.run(self._app, request)
         except BaseException as exc:
@@ -199,3 +206,18 @@ class Pipeline:
         if self.is_logged:
             self._connection._log(request, 200, len(body))
         return answer(start, date_line(), body, True, True, head.method == "HEAD")
+
+    def _serve_directly(self, head: RequestHead, data: bytes, end: i64, context: Any) -> bytes | None:
+        """The same, of a handler with a shorter way."""
+        try:
+            result = context.run(self._direct, head)
+        except BaseException as exc:
+            request = self._connection._exchange  # if it has begun to answer
+            if request is None:
+                request = self._request_class(self._connection, head)
+            self._connection.handler_raised(request, exc, data[end:])
+            return None
+        if type(result) is bytes:
+            return result
+        self._connection.take_result(result[0], result[1], context, data[end:])
+        return None

@@ -6,9 +6,9 @@ Source: PEP 3333, Handling the Content-Length Header, Buffering and Streaming.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from trews.http.http1 import Writer, has_no_body
+from trews.http.http1 import BadAnswer, Writer, has_no_body
 from trews.http.pipeline import date_line
 from trews.http.request import Request
 
@@ -104,13 +104,17 @@ def finish_whole(call: Call, body: bytes) -> None:
     if not call.is_begun:
         fields = _whole_fields(call, body)
         body = clipped(call, body)
+        if call.left > 0 and call.environ["REQUEST_METHOD"] != "HEAD" and not has_no_body(call.status):
+            _raise_short(call)  # before anything is sent
         request = request_of(call)
         request.start(call.status, fields, call.words)
         call.is_begun = True
     else:
         request = request_of(call)
         body = clipped(call, body)
-    request.finish(body)
+    if body:
+        request.write(body)
+    finish(call)
 
 
 def whole(call: Call, body: bytes) -> bytes:
@@ -124,10 +128,27 @@ def whole(call: Call, body: bytes) -> bytes:
     return head + writer.body(clipped(call, body)) + writer.end()
 
 
+def finish(call: Call) -> None:
+    """End an answer in pieces.
+
+    Raises:
+        BadAnswer: it is shorter than Content-Length says; the handler's failure, by which the client can tell.
+    """
+    request = request_of(call)
+    writer = request._writer
+    if call.left > 0 and writer is not None and not writer.is_silent:
+        _raise_short(call)
+    request.finish()
+
+
+def _raise_short(call: Call) -> NoReturn:
+    raise BadAnswer(f"a body of fewer bytes than its Content-Length, by {call.left}")
+
+
 async def send_file(call: Call, wrapper: FileWrapper, offset: int, size: int) -> None:
     """Answer with a file, or so much of it as Content-Length says."""
     if call.length < 0 and not has_no_body(call.status):
-        call.fields.append(("Content-Length", str(size)))
+        call.fields = [*call.fields, ("Content-Length", str(size))]
         call.length = call.left = size
     request = begin(call)
     writer = request._writer
@@ -137,7 +158,8 @@ async def send_file(call: Call, wrapper: FileWrapper, offset: int, size: int) ->
         connection._uncork()
         await connection.write_file(wrapper.filelike, offset, count)
         writer.pass_by(count)
-    request.finish()
+        call.left -= count
+    finish(call)
 
 
 def close(result: Any) -> None:

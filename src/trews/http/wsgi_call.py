@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trews.http.environ import fill
 from trews.http.head import RequestHead
-from trews.http.http1 import BadAnswer, as_latin1, check_name, check_value, has_no_body
+from trews.http.http1 import NUMBERS, BadAnswer, as_latin1, check_name, check_value, has_no_body
 from trews.http.pipeline import date_line
 
 if TYPE_CHECKING:
@@ -33,8 +33,20 @@ _HOP_BY_HOP: Final = frozenset(
     }
 )
 
-_lines: Final[dict[str, bytes]] = {}  # of a status
-_names: Final[dict[str, bytes]] = {}  # of a field, with colon and space
+
+class _Status:
+    """A status as applications give it."""
+
+    __slots__ = ("code", "line", "words")
+
+    def __init__(self, status: str) -> None:
+        self.code: i64 = int(status[:3])
+        self.words: str = status[4:]
+        self.line: bytes = b"HTTP/1.1 " + status.encode("latin-1")
+
+
+_statuses: Final[dict[str, _Status]] = {}
+_names: Final[dict[str, bytes]] = {}  # of a field, between the CR LF before it and its value
 
 
 class Call:
@@ -56,8 +68,7 @@ class Call:
 
     __slots__ = (
         "_has_date",
-        "_line",
-        "_lines",
+        "_parts",
         "_sink",
         "connection",
         "environ",
@@ -80,8 +91,7 @@ class Call:
         self.length: i64 = -1
         self.left: i64 = -1
         self.is_begun: bool = False
-        self._line: bytes = b""
-        self._lines: list[bytes] = []
+        self._parts: list[bytes] = []  # of the head, up to where Date or Content-Length follows
         self._has_date: bool = False
         self.connection: Any = None
         self.head: Any = None
@@ -103,12 +113,12 @@ class Call:
                     exc_info = None
         elif self.status:
             raise RuntimeError("start_response() was called again without exc_info (PEP 3333)")
-        line = _lines.get(status) if isinstance(status, str) else None
-        if line is None:
-            line = _status_line(status)
+        known = _statuses.get(status) if isinstance(status, str) else None
+        if known is None:
+            known = _check_status(status)
         if not isinstance(headers, list):
             raise BadAnswer(f"start_response() takes a list of headers, not {headers!r} (PEP 3333)")
-        lines: list[bytes] = []
+        parts: list[bytes] = [known.line]
         self.length = self.left = -1
         self._has_date = False
         for pair in headers:
@@ -122,15 +132,13 @@ class Call:
             if start is None:
                 start = self._note(name, value)
             if start:
-                if value.isascii() and value.isprintable():
-                    lines.append(start + value.encode("ascii") + b"\r\n")
-                else:
-                    lines.append(start + check_value(start[:-2], as_latin1(value)) + b"\r\n")
-        self.fields = headers.copy()
-        self._line = line
-        self._lines = lines
-        self.words = status[4:]
-        self.status = int(status[:3])
+                parts.append(start)
+                # What is printable has no control characters; what is not may have a tab, or none of them.
+                parts.append(as_latin1(value) if value.isprintable() else check_value(start[2:-2], as_latin1(value)))
+        self.fields = headers
+        self.words = known.words
+        self.status = known.code
+        self._parts = parts
         return self.write
 
     def _note(self, name: str, value: str) -> bytes:
@@ -144,7 +152,7 @@ class Call:
             return b""
         if lower in _HOP_BY_HOP:
             raise BadAnswer(f"{name} is a matter of the server, and no header of an application (PEP 3333)")
-        start = raw + b": "
+        start = b"\r\n" + raw + b": "
         if lower == "date":
             self._has_date = True
         elif len(_names) < _MAX_KNOWN:
@@ -172,13 +180,18 @@ class Call:
 
     def whole(self, body: bytes) -> bytes:
         """The answer in one piece, to a request that is no HEAD, on a connection that goes on."""
-        lines = self._lines
-        lines.insert(0, self._line)
-        if not self._has_date:
-            lines.append(date_line())
-        lines.append(b"Content-Length: %d\r\n\r\n" % len(body))
-        lines.append(body)
-        return b"".join(lines)
+        parts = self._parts
+        if self._has_date:
+            parts.append(b"\r\nContent-Length: ")
+        else:
+            parts.append(b"\r\n")
+            parts.append(date_line())
+            parts.append(b"Content-Length: ")
+        size: i64 = len(body)
+        parts.append(NUMBERS[size] if size < 4096 else b"%d" % size)
+        parts.append(b"\r\n\r\n")
+        parts.append(body)
+        return b"".join(parts)
 
 
 class Direct:
@@ -229,10 +242,10 @@ class Direct:
         return self._gateway.outcome(call, result)
 
 
-def _status_line(status: Any) -> bytes:
+def _check_status(status: Any) -> _Status:
     if not isinstance(status, str) or _STATUS.fullmatch(status) is None:
         raise BadAnswer(f"a status is a str such as '200 OK', not {status!r} (PEP 3333)")
-    line = b"HTTP/1.1 " + status.encode("latin-1") + b"\r\n"
-    if len(_lines) < _MAX_KNOWN:
-        _lines[status] = line
-    return line
+    known = _Status(status)
+    if len(_statuses) < _MAX_KNOWN:
+        _statuses[status] = known
+    return known

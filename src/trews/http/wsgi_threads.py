@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from trews.errors import ConnectionClosed
 from trews.http.errors import BadMessage
 from trews.http.request import Answer
-from trews.http.wsgi_answer import begin, clipped, close, finish_whole, opening, send_file
-from trews.http.wsgi_answer import checked as checked_block
+from trews.http.wsgi_answer import begin, checked, clipped, close, finish, finish_whole, opening, send_file
 from trews.http.wsgi_call import Call
 from trews.http.wsgi_streams import BLOCK, BodyInput, FileWrapper, InputError
 from trews.threads import call_from_thread
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trews.http.request import Request
-    from trews.http.wsgi import WSGI
+    from trews.http.wsgi_gateway import WSGI
 
 LOOK = 1.0  # seconds between two looks of a waiting thread, whether there is still a loop
 _DEPTH = 16  # causes of an error that are looked at
@@ -102,9 +101,9 @@ class ThreadedCall:
             next_block = next(blocks, None)
             if next_block is None:
                 break
-            if checked_block(next_block):
+            if checked(next_block):
                 self._ask(self._write, clipped(call, next_block))
-        self._ask(self._request.finish)
+        self._ask(self._finish)
 
     def _sink(self, call: Call, data: bytes) -> None:
         self._ask(self._write, data)
@@ -171,6 +170,10 @@ class ThreadedCall:
     async def _send_file(self, wrapper: FileWrapper, offset: int, size: int) -> None:
         self._require_open()
         await send_file(self._call, wrapper, offset, size)
+
+    def _finish(self) -> None:
+        self._require_open()
+        finish(self._call)
 
     def _finish_whole(self, body: bytes) -> None:
         try:

@@ -10,13 +10,23 @@ from __future__ import annotations
 
 import concurrent.futures
 import io
-import logging
 import os
 import tempfile
 from typing import TYPE_CHECKING, Any
 
 from trews.http.environ import fill
-from trews.http.wsgi_answer import begin, checked, clipped, close, finish_whole, opening, request_of, send_file, whole
+from trews.http.wsgi_answer import (
+    begin,
+    checked,
+    clipped,
+    close,
+    finish,
+    finish_whole,
+    opening,
+    request_of,
+    send_file,
+    whole,
+)
 from trews.http.wsgi_call import Call, Direct
 from trews.http.wsgi_streams import ErrorLog, FileWrapper, NoInput
 from trews.http.wsgi_threads import ThreadedCall
@@ -27,8 +37,6 @@ if TYPE_CHECKING:
 
     from trews.http.connection import HTTPConnection
     from trews.http.request import Request
-
-logger = logging.getLogger("trews.http")
 
 MEMORY = 512 * 1024  # bytes of an inline application's input that are kept in memory; more are in a temporary file
 THREADS = min(32, (os.cpu_count() or 1) + 4)
@@ -89,7 +97,7 @@ class WSGI:
     def __repr__(self) -> str:
         return f"<WSGI {self.app!r} threads={self.threads}>"
 
-    def direct(self, connection: HTTPConnection) -> Callable[..., Any] | None:
+    def _direct(self, connection: HTTPConnection) -> Callable[..., Any] | None:
         """What answers the usual requests of a connection, without a Request (for `Pipeline`)."""
         return None if self._pool is not None else Direct(self, connection).answer
 
@@ -200,7 +208,7 @@ class WSGI:
                     request.write(clipped(call, block))
                     await request.drain()
                 block = next(blocks, None) if call.left else None
-            request.finish()
+            finish(call)
         finally:
             connection.write_high, connection.write_low = high, low
             close(result)
