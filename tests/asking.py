@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from trews import testing
+from trews.http.forwarded import Proxies
 from trews.http.head import Limits, scan_request
 from trews.http.multi import Headers
 from trews.http.request import Request
@@ -14,12 +15,12 @@ from trews.http.server import connection_class
 class Peer:
     """All that a request asks of its connection until it is answered."""
 
-    trusted_proxies: Any = None
-    remote_address = ("127.0.0.1", 4000)
-    tls = None
+    trusted_proxies: Proxies | None = None
+    remote_address: Any = ("127.0.0.1", 4000)
+    tls: Any = None
 
 
-def request_of(data, peer=None) -> Request:
+def request_of(data: bytes, peer: Any = None) -> Request:
     """The request that begins in `data`, on a connection that is none."""
     head = scan_request(data, 0, Limits())
     assert head is not None, "not all of the head is there"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.asking import Peer, fields_of, get, wire
+from trews import http
 from trews.http.forwarded import DEFAULT_FIELDS, FIELDS, MAX_HOPS, Origin, Proxies, read_proxies
 
 PEER = ("10.0.0.1", 5000)
@@ -348,12 +349,57 @@ def test_request_id(lines, found):
 # -- seen by a handler
 
 
-class Behind(Peer):
-    trusted_proxies = Proxies("127.0.0.1")
+BEHIND = Peer()
+BEHIND.trusted_proxies = Proxies("127.0.0.1")
+
+
+ALL = {"trusted_proxies": "127.0.0.1", "proxy_fields": ALL_X}
+TWO = b"".join(
+    b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.%d\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: b%d\r\n\r\n"
+    % (number, scheme, number)
+    for number, scheme in ((1, b"http"), (2, b"https"))
+)
+
+
+def test_what_wsgi_is_told():
+    assert Origin(("1.2.3.4", 5), "https", "b").environ() == {
+        "REMOTE_ADDR": "1.2.3.4",
+        "REMOTE_PORT": "5",
+        "wsgi.url_scheme": "https",
+        "HTTP_HOST": "b",
+    }
+    assert Origin("/run/x.sock", "http", "").environ() == {"wsgi.url_scheme": "http"}
+
+
+@pytest.mark.skipif(not hasattr(http, "wsgi"), reason="http.wsgi is not there yet")
+def test_wsgi_sees_the_same():
+    seen = []
+
+    def app(environ, start_response):
+        seen.append([environ[key] for key in ("REMOTE_ADDR", "REMOTE_PORT", "wsgi.url_scheme", "HTTP_HOST")])
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    wire(http.wsgi(app, threads=0), **ALL).feed(TWO)
+    assert seen == [["1.2.3.1", "0", "http", "b1"], ["1.2.3.2", "0", "https", "b2"]]
+
+
+def test_asgi_sees_the_same():
+    seen = []
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            hosts = [value for name, value in scope["headers"] if name == b"host"]
+            seen.append([scope["client"], scope["scheme"], *hosts])
+            await send({"type": "http.response.start", "status": 204})
+            await send({"type": "http.response.body"})
+
+    wire(http.asgi(app), **ALL).feed(TWO)
+    assert seen == [[("1.2.3.1", 0), "http", b"b1"], [("1.2.3.2", 0), "https", b"b2"]]
 
 
 def test_what_a_request_says():
-    request = get("/", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", "X-Request-ID: abc", peer=Behind())
+    request = get("/", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", "X-Request-ID: abc", peer=BEHIND)
     assert request.client == ("1.2.3.4", 0)
     assert request.scheme == "https"
     assert request.host == "example.org"

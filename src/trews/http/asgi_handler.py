@@ -113,6 +113,8 @@ class ASGI:
             if connection.trusted_proxies is None:
                 connection._scope = base  # otherwise each request may have come from somewhere else
         scope = http_scope(base, request._head, self._root_path)
+        if connection.trusted_proxies is not None:
+            scope["headers"] = with_host(scope["headers"], request.host)
         scope["state"] = self._state.copy()
         exchange = Exchange(request, self)
         try:
@@ -381,6 +383,11 @@ def scope_base(request: Request) -> dict[str, Any]:
         "client": client if isinstance(client, tuple) else None,
         "server": local if isinstance(local, tuple) else (local, None) if local else None,
     }
+
+
+def with_host(fields: list[tuple[bytes, bytes]], host: str) -> list[tuple[bytes, bytes]]:
+    """Fields with the host that a known proxy says: applications make URLs of it."""
+    return [field for field in fields if field[0] != b"host"] + ([(b"host", host.encode("ascii"))] if host else [])
 
 
 def _takes_trailers(exchange: Exchange) -> bool:

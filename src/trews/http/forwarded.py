@@ -59,6 +59,15 @@ class Origin(NamedTuple):
     scheme: str
     host: str
 
+    def environ(self) -> dict[str, str]:
+        """The same as WSGI has it (PEP 3333)."""
+        found = {"wsgi.url_scheme": self.scheme}
+        if isinstance(self.client, tuple):
+            found["REMOTE_ADDR"], found["REMOTE_PORT"] = self.client[0], str(self.client[1])
+        if self.host:
+            found["HTTP_HOST"] = self.host
+        return found
+
 
 class _Malformed(ValueError):
     """A proxy has written what means nothing."""
