@@ -16,7 +16,7 @@ FORWARDED = ("Forwarded",)
 
 def origin(*lines, trusted="10.0.0.0/8", fields=ALL_X, peer=PEER, scheme="http", host="example.org"):
     proxies = Proxies(trusted, fields)
-    return proxies.origin(fields_of(*lines), Origin(peer, scheme, host))
+    return proxies.origin(fields_of(*lines).get_all, Origin(peer, scheme, host))
 
 
 # -- X-Forwarded-For: read from the right, as far as known proxies have written it
@@ -76,6 +76,8 @@ def origin(*lines, trusted="10.0.0.0/8", fields=ALL_X, peer=PEER, scheme="http",
         (["1.2.3.4\xb2"], PEER),
         (["\u0661.2.3.4"], PEER),
         ([":80"], PEER),
+        (["1.2.3.4:_" + "x" * 32], ("1.2.3.4", 0)),
+        (["1.2.3.4:_" + "x" * 33], PEER),
         (["/run/x.sock"], PEER),
     ],
 )
@@ -341,9 +343,9 @@ def test_fields_in_any_case():
     ],
 )
 def test_request_id(lines, found):
-    headers = fields_of(*(f"X-Request-ID: {line}" for line in lines))
-    assert Proxies("10.0.0.0/8").request_id(headers, PEER) == found
-    assert Proxies("10.0.0.0/8").request_id(headers, ("1.2.3.4", 1)) == ""
+    get_all = fields_of(*(f"X-Request-ID: {line}" for line in lines)).get_all
+    assert Proxies("10.0.0.0/8").request_id(get_all, PEER) == found
+    assert Proxies("10.0.0.0/8").request_id(get_all, ("1.2.3.4", 1)) == ""
 
 
 # -- seen by a handler

@@ -80,20 +80,17 @@ class Entry:
     @property
     def referer(self) -> str:
         """The field Referer as it was sent, `""` without."""
-        return self._field("Referer")
+        return ", ".join(self.request._all("Referer")) if self.request is not None else ""
 
     @property
     def agent(self) -> str:
         """The field User-Agent as it was sent, `""` without."""
-        return self._field("User-Agent")
+        return ", ".join(self.request._all("User-Agent")) if self.request is not None else ""
 
     @property
     def id(self) -> str:
         """The request's id; `""` if its head could not be read."""
         return self.request.id if self.request is not None else ""
-
-    def _field(self, name: str) -> str:
-        return self.request.headers.get(name, "") if self.request is not None else ""
 
 
 class AccessLog:

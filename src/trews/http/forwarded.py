@@ -25,19 +25,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trews.http.head import is_host
 
 if TYPE_CHECKING:
-    from trews.http.multi import Headers
+    from collections.abc import Callable
+
+    GetAll = Callable[[str], list[str]]
 
 FIELDS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "Forwarded")
 DEFAULT_FIELDS = ("X-Forwarded-For", "X-Forwarded-Proto")
 MAX_HOPS = 32  # elements that are looked at: a client within a known network could send thousands of its own
-_KNOWN = 1024  # addresses of which it is remembered whether they are known proxies
+_KNOWN = 1024  # addresses of which it is remembered what they are, and whether they are known proxies
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}  # some proxies name a WebSocket's
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_IP4_NODE = re.compile(r"([0-9.]{7,15})(?::([0-9]{1,5}|_[0-9A-Za-z._-]+))?")
-_IP6_NODE = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::([0-9]{1,5}|_[0-9A-Za-z._-]+))?")
+_IP4_NODE = re.compile(r"([0-9.]{7,15})(?::([0-9]{1,5}|_[0-9A-Za-z._-]{1,32}))?")
+_IP6_NODE = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::([0-9]{1,5}|_[0-9A-Za-z._-]{1,32}))?")
 _IP6_BARE = re.compile(r"([0-9A-Fa-f:.]{2,45})()")
-_HIDDEN = re.compile(r"(?i:unknown|_[0-9A-Za-z._-]+)(?::(?:[0-9]{1,5}|_[0-9A-Za-z._-]+))?")
+_HIDDEN = re.compile(r"(?i:unknown|_[0-9A-Za-z._-]+)(?::(?:[0-9]{1,5}|_[0-9A-Za-z._-]{1,32}))?")
 _PAIR = re.compile(
     r"[ \t]*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)=(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)"
     r'|"((?:[\t !#-\[\]-~\x80-\xff]|\\[\t !-~\x80-\xff])*)")[ \t]*(?:;|$)'
@@ -118,38 +120,38 @@ class Proxies:
             return False
         return any(ip in network for network in self._networks if network.version == ip.version)
 
-    def origin(self, headers: Headers, seen: Origin) -> Origin:
+    def origin(self, get_all: GetAll, seen: Origin) -> Origin:
         """Where a request comes from, as far as its fields are to be believed.
 
         Args:
-            headers: of the request.
+            get_all: the values of a field of the request, by its name as it is in `FIELDS`.
             seen: where it comes from without them.
         """
         if not self.trusts(seen.client):
             return seen
         if "Forwarded" in self.fields:
             try:
-                return self._from_forwarded(_elements(headers, "Forwarded"), seen)
+                return self._from_forwarded(_elements(get_all, "Forwarded"), seen)
             except _Malformed:
                 return seen
-        client, hops = self._walk(self._elements(headers, "X-Forwarded-For"), seen.client)
-        scheme = self._said(headers, "X-Forwarded-Proto", hops, _read_scheme) or seen.scheme
-        host = self._said(headers, "X-Forwarded-Host", hops, _read_host) or seen.host
-        port = self._said(headers, "X-Forwarded-Port", hops, _read_port)
+        client, hops = self._walk(self._elements(get_all, "X-Forwarded-For"), seen.client)
+        scheme = self._said(get_all, "X-Forwarded-Proto", hops, _read_scheme) or seen.scheme
+        host = self._said(get_all, "X-Forwarded-Host", hops, _read_host) or seen.host
+        port = self._said(get_all, "X-Forwarded-Port", hops, _read_port)
         return Origin(client, scheme, _with_port(host, port, scheme) if port else host)
 
-    def request_id(self, headers: Headers, peer: Any) -> str:
+    def request_id(self, get_all: GetAll, peer: Any) -> str:
         """The X-Request-ID that a known proxy has given; `""` without: one of visible ASCII, of at most 128."""
         if self.trusts(peer):
-            found = headers.get_all("X-Request-ID")
+            found = get_all("X-Request-ID")
             if len(found) == 1 and _REQUEST_ID.fullmatch(found[0]):
                 return found[0]
         return ""
 
     # -- X-Forwarded-*
 
-    def _elements(self, headers: Headers, name: str) -> list[str]:
-        return _elements(headers, name) if name in self.fields else []
+    def _elements(self, get_all: GetAll, name: str) -> list[str]:
+        return _elements(get_all, name) if name in self.fields else []
 
     def _walk(self, elements: list[str], peer: Any) -> tuple[Any, int]:
         """The client, and how many known proxies have written about it: one at least."""
@@ -167,9 +169,9 @@ class Proxies:
                 break
         return client, hops or 1
 
-    def _said(self, headers: Headers, name: str, hops: int, read: Any) -> Any:
+    def _said(self, get_all: GetAll, name: str, hops: int, read: Any) -> Any:
         """What the proxy next to the client said; None if it said nothing that can be read."""
-        elements = self._elements(headers, name)
+        elements = self._elements(get_all, name)
         if not elements:
             return None
         try:
@@ -223,10 +225,10 @@ def _field(text: str) -> str:
     raise ValueError(f"proxy_fields are some of {', '.join(FIELDS)}; not {text!r}")
 
 
-def _elements(headers: Headers, name: str) -> list[str]:
+def _elements(get_all: GetAll, name: str) -> list[str]:
     """The elements of a list, without empty ones (RFC 9110, 5.6.1.2). A comma ends one even within quotes: no value
     that is of use here has one, and what a client begins with a quote must not swallow what a proxy adds."""
-    found = (part.strip(" \t") for part in ",".join(headers.get_all(name)).split(","))
+    found = (part.strip(" \t") for part in ",".join(get_all(name)).split(","))
     return [part for part in found if part]
 
 
@@ -247,6 +249,7 @@ def _read_pairs(text: str) -> dict[str, str]:
     return found
 
 
+@lru_cache(_KNOWN)
 def _read_node(text: str, bare: bool) -> tuple[str, int]:
     """An address, perhaps with a port (RFC 7239, 6). Outside Forwarded, one of IPv6 may stand without its brackets."""
     match = _IP4_NODE.fullmatch(text) or _IP6_NODE.fullmatch(text) or (_IP6_BARE.fullmatch(text) if bare else None)

@@ -16,21 +16,31 @@ class MultiDict(MutableMapping[str, str]):
         pairs: a mapping, or `(name, value)`, in order.
     """
 
-    __slots__ = ("_pairs",)
+    __slots__ = ("_made", "_pairs")
 
     def __init__(self, pairs: Iterable[tuple[str, str]] | Mapping[str, str] = ()) -> None:
         self._pairs: list[tuple[str, str]] = list(pairs_of(pairs))
+        self._made: dict[str, list[str]] | None = None
 
     @staticmethod
     def _key(name: str) -> str:
         return name
 
+    @property
+    def _groups(self) -> dict[str, list[str]]:
+        """The values by their names' keys. Made when first asked for: who asks for each of many names asks once."""
+        made = self._made
+        if made is None:
+            made = self._made = {}
+            for name, value in self._pairs:
+                made.setdefault(self._key(name), []).append(value)
+        return made
+
     # -- what is there
 
     def get_all(self, name: str) -> list[str]:
         """All values of a name, in order; none is `[]`."""
-        wanted = self._key(name)
-        return [value for key, value in self._pairs if self._key(key) == wanted]
+        return list(self._groups.get(self._key(name), ()))
 
     def items(self) -> Any:
         """`(name, value)` of all values, in order, as a list of its own."""
@@ -42,17 +52,13 @@ class MultiDict(MutableMapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         """The first value of a name (KeyError)."""
-        wanted = self._key(name)
-        for key, value in self._pairs:
-            if self._key(key) == wanted:
-                return value
-        raise KeyError(name)
+        values = self._groups.get(self._key(name))
+        if values is None:
+            raise KeyError(name)
+        return values[0]
 
     def __contains__(self, name: object) -> bool:
-        if not isinstance(name, str):
-            return False
-        wanted = self._key(name)
-        return any(self._key(key) == wanted for key, _ in self._pairs)
+        return isinstance(name, str) and self._key(name) in self._groups
 
     def __iter__(self) -> Iterator[str]:
         first: dict[str, str] = {}
@@ -61,31 +67,38 @@ class MultiDict(MutableMapping[str, str]):
         return iter(first.values())
 
     def __len__(self) -> int:
-        return len(self._grouped())
+        return len(self._groups)
 
     # -- what changes it
 
     def __setitem__(self, name: str, value: str) -> None:
         """Give a name this value, instead of all that it has; it keeps the place of the first."""
+        if name not in self:
+            self.add(name, value)
+            return
         wanted = self._key(name)
-        for at, (key, _) in enumerate(self._pairs):
-            if self._key(key) == wanted:
-                rest = [pair for pair in self._pairs[at + 1 :] if self._key(pair[0]) != wanted]
-                self._pairs[at:] = [(name, value), *rest]
-                return
-        self._pairs.append((name, value))
+        at = next(at for at, (key, _) in enumerate(self._pairs) if self._key(key) == wanted)
+        rest = [pair for pair in self._pairs[at + 1 :] if self._key(pair[0]) != wanted]
+        self._pairs[at:] = [(name, value), *rest]
+        self._made = None
 
     def __delitem__(self, name: str) -> None:
         """Remove all values of a name (KeyError)."""
-        wanted = self._key(name)
-        kept = [pair for pair in self._pairs if self._key(pair[0]) != wanted]
-        if len(kept) == len(self._pairs):
+        if name not in self:
             raise KeyError(name)
-        self._pairs = kept
+        wanted = self._key(name)
+        self._pairs = [pair for pair in self._pairs if self._key(pair[0]) != wanted]
+        self._made = None
 
     def add(self, name: str, value: str) -> None:
         """Give a name one more value, behind all others."""
         self._pairs.append((name, value))
+        self._made = None
+
+    def clear(self) -> None:
+        """Remove all."""
+        self._pairs.clear()
+        self._made = None
 
     def copy(self) -> Self:
         """The same, to be changed on its own."""
@@ -93,15 +106,9 @@ class MultiDict(MutableMapping[str, str]):
 
     # -- what it is
 
-    def _grouped(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for key, value in self._pairs:
-            found.setdefault(self._key(key), []).append(value)
-        return found
-
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Mapping):
-            return self._grouped() == type(self)(other)._grouped()
+            return self._groups == type(self)(other)._groups
         return NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # what can be changed has none
@@ -125,10 +132,11 @@ class Headers(MultiDict):
 
     def __getitem__(self, name: str) -> str:
         """The value of a field, or of several with this name, joined (KeyError)."""
-        values = self.get_all(name)
-        if not values:
+        key = name.lower()
+        values = self._groups.get(key)
+        if values is None:
             raise KeyError(name)
-        return values[0] if len(values) == 1 or name.lower() == "set-cookie" else ", ".join(values)
+        return values[0] if len(values) == 1 or key == "set-cookie" else ", ".join(values)
 
 
 def pairs_of(fields: Any) -> Iterable[tuple[Any, Any]]:
