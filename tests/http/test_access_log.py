@@ -344,6 +344,21 @@ def test_answers_of_async_handlers():
     assert entries == [("GET /a?b=1 HTTP/1.1", 200, 5, True)] * 2
 
 
+def test_answers_of_wsgi_and_asgi_applications():
+    def wsgi(environ, start_response):
+        start_response("203 Fine", [])
+        return [b"hello"]
+
+    async def asgi(scope, receive, send):
+        await send({"type": "http.response.start", "status": 203})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    for app in (http.wsgi(wsgi, threads=0), http.asgi(asgi)):
+        entries = Entries()
+        wire(app, access_log=entries).feed(GET + GET)
+        assert entries == [("GET /a?b=1 HTTP/1.1", 203, 5, True)] * 2
+
+
 def test_an_error_in_the_handler():
     entries = Entries()
     wired = wire(failing, access_log=entries)

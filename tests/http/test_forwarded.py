@@ -373,7 +373,6 @@ def test_what_wsgi_is_told():
     assert Origin("/run/x.sock", "http", "").environ() == {"wsgi.url_scheme": "http"}
 
 
-@pytest.mark.skipif(not hasattr(http, "wsgi"), reason="http.wsgi is not there yet")
 def test_wsgi_sees_the_same():
     seen = []
 

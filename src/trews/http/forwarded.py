@@ -11,6 +11,8 @@ any beginning. So it is read from the right, and only as far as a known proxy ha
 What is left of the client's element is never looked at, so nothing that a client sends makes a proxy's word invalid.
 What a proxy has written and cannot be read makes the whole field count for nothing.
 
+Whether a proxy is known is asked of `remote_address`: after a PROXY header (`proxy_protocol=`) that is whom it names.
+
 Source: RFC 7239, 4 to 7. X-Forwarded-* has no specification: it is read as the same list.
 """
 

@@ -99,7 +99,9 @@ class WSGI:
 
     def _direct(self, connection: HTTPConnection) -> Callable[..., Any] | None:
         """What answers the usual requests of a connection, without a Request (for `Pipeline`)."""
-        return None if self._pool is not None else Direct(self, connection).answer
+        if self._pool is not None or connection.trusted_proxies is not None:  # which speaks for another in each
+            return None
+        return Direct(self, connection).answer
 
     def __call__(self, request: Request) -> Any:
         """Answer a request."""
@@ -137,6 +139,8 @@ class WSGI:
         """
         environ = self.base(request.connection)
         fill(environ, request._head)
+        if request.connection.trusted_proxies is not None:
+            environ.update(request._origin().environ())
         if stream is not None:
             environ["wsgi.input"] = stream
             if request._head.is_chunked:
