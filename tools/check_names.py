@@ -1,6 +1,6 @@
 """The public names are the documented ones, no more and no fewer.
 
-Run as `python tools/check_names.py [ROOT]`. Public: `__all__` of trews, trews.framing and
+Run as `python tools/check_names.py [ROOT]`. Public: `__all__` of trews, trews.framing, trews.http and
 trews.testing, and the exceptions that trews.errors defines. Documented: in docs/reference/*.md, a
 heading of the second or third level that starts with the name in backticks, such as
 
@@ -19,10 +19,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-MODULES = ("trews", "trews.framing", "trews.testing")
+MODULES = ("trews", "trews.framing", "trews.http", "trews.testing")
 
 HEADING = re.compile(r"#{2,3}\s+((?:`[^`]+`(?:,\s*)?)+)")
-NAME = re.compile(r"(?:trews\.)?(?:framing\.|testing\.|errors\.)?(\w+(?:\.\w+)*)(?:\(.*\))?")
+NAME = re.compile(r"(?:trews\.)?(?:framing\.|testing\.|errors\.|http\.)?(\w+(?:\.\w+)*)(?:\(.*\))?")
 FENCE = re.compile(r"\s*(```|~~~)")
 
 
