@@ -11,7 +11,6 @@ import pytest
 
 from trews import http
 from trews.http.access_log import Entry
-from trews.http.connection import HTTPConnection
 from trews.http.reply import Reply
 from trews.http.server import SETTINGS
 from trews.testing import wire
@@ -170,8 +169,7 @@ def test_what_is_said_to_be_refused_is(row: list[str]) -> None:
         return content
 
     for data in cases:
-        server = http.Server(app)
-        with wire(HTTPConnection, server=server) as w:
+        with wire(http.Server(app)) as w:
             assert w.feed(data).sent().startswith(b"HTTP/1.1 %b " % row[1].encode()), data
             assert w.closed, data
     assert called == []

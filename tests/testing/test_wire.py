@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 import trews
-from trews import Connection
+from trews import Connection, http
 from trews.framing import Line
 from trews.testing import run, wire
 
@@ -90,7 +90,6 @@ def test_feeding_after_the_end_was_fed_says_so(end):
         (None, "not None"),
         (Noting(), "give the class Noting, not an instance"),
         (dict, "dict is not a subclass of trews.Connection"),
-        (trews.Server(Noting), "a handler is a Connection subclass"),
         (lambda: None, "is called with one argument, the connection"),
     ],
 )
@@ -134,6 +133,19 @@ def test_the_settings_of_the_server_apply(handler):
     with wire(handler, server=Room(), max_message=5) as w:
         w.feed(b"abcde\n").advance(31)
         assert isinstance(w.reason, trews.IdleTooLong)
+
+
+def test_a_server_may_stand_for_its_handler():
+    server = trews.Server(Noting, framer=Line())
+    with wire(server) as w:
+        w.feed(b"a\nb")
+        assert w.connection.server is server
+        assert isinstance(w.connection, Noting)
+        assert w.connection.framer == Line()
+    with wire(http.Server(lambda request: 1 / 0)) as w:  # whose on_error is no user's
+        with pytest.raises(ZeroDivisionError):
+            w.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert w.sent().startswith(b"HTTP/1.1 500 ")
 
 
 def test_a_server_of_something_else_lends_no_settings():

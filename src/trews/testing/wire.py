@@ -49,7 +49,7 @@ class _Errors:
     def _is_handled(self) -> bool:
         """Whether there is an `on_error` of the user's."""
         connection, server = self._connection, self._connection.server
-        return _is_overridden(connection, Connection) or (server is not None and _is_overridden(server, Server))
+        return _is_overridden(connection) or (server is not None and _is_overridden(server))
 
     def raise_due(self) -> None:
         exc, self._due = self._due, None
@@ -57,8 +57,10 @@ class _Errors:
             raise exc
 
 
-def _is_overridden(owner: Any, cls: Any) -> bool:
-    return getattr(owner.on_error, "__func__", None) is not cls.on_error
+def _is_overridden(owner: Any) -> bool:
+    """Whether its `on_error` is the user's."""
+    function = getattr(owner.on_error, "__func__", owner.on_error)
+    return not str(getattr(function, "__module__", None)).startswith("trews.")
 
 
 class Wire(Generic[C]):
@@ -231,6 +233,10 @@ class Wire(Generic[C]):
 
 
 @overload
+def wire(handler: Server, *, capacity: int = CAPACITY, **settings: Any) -> Wire[Any]: ...
+
+
+@overload
 def wire(handler: type[C], *, server: Server | None = None, capacity: int = CAPACITY, **settings: Any) -> Wire[C]: ...
 
 
@@ -248,7 +254,7 @@ def wire(handler: Any, *, server: Server | None = None, capacity: int = CAPACITY
     """A connection with nobody but the test at its other end.
 
     Args:
-        handler: a `Connection` subclass, or an async function of a connection.
+        handler: a `Connection` subclass, or an async function of a connection; or a server of them.
         server: becomes `connection.server`; if it was made with `handler`, its settings apply.
         capacity: bytes that the wire holds each way before the sender must wait.
         settings: settings of the connection.
@@ -261,6 +267,8 @@ def wire(handler: Any, *, server: Server | None = None, capacity: int = CAPACITY
 
 def make_connection(handler: Any, settings: dict[str, Any], server: Server | None) -> Connection:
     """What a server, or a client if that is None, makes for a new connection."""
+    if isinstance(handler, Server) and server is None:
+        server, handler = handler, handler._class
     if server is not None:
         if not isinstance(server, Server):
             raise TypeError(f"server= takes a trews.Server, made with its handler, not {server!r}")
