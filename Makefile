@@ -38,6 +38,8 @@ demo:
 bench:
 	$(PYTHON) -m bench
 
-# Every property with a hundred thousand examples, new ones on every run, and no limit of time.
+# Every property with a hundred thousand examples, new ones on every run, and no limit of time; and an hour of fuzzing,
+# which needs atheris: pip install ".[fuzz]".
 long:
 	HYPOTHESIS_PROFILE=long $(PYTHON) -m pytest --slow -o timeout=0
+	$(PYTHON) -m fuzz.run --seconds 3600

@@ -43,9 +43,10 @@ class Outcome(NamedTuple):
     end: str | int  # DONE, INCOMPLETE, SWITCHED, or the status of a refusal
     left: bytes = b""  # behind the last message, if SWITCHED
 
-
-class Refused(Exception):
-    """It was; `args[0]` is the BadMessage."""
+    @property
+    def verdict(self) -> tuple[list[Message], str, bytes]:
+        """The same but for why it was refused: of two things that are wrong either may be seen first."""
+        return self.messages, "refused" if isinstance(self.end, int) else self.end, self.left
 
 
 class Requests:

@@ -30,7 +30,7 @@ _TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijk
 
 
 def _table(characters: bytes) -> bytes:
-    return bytes(1 if code in characters else 0 for code in range(256))
+    return bytes([1 if code in characters else 0 for code in range(256)])
 
 
 _IS_TOKEN: Final = _table(_TOKEN)
