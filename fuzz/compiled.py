@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import trews
 from trews.build import is_compiled
 from trews.http import head, http1
 from trews.http.errors import BadMessage
@@ -16,7 +18,7 @@ NEEDS_COMPILED = True
 
 def source_of(module: ModuleType) -> ModuleType:
     """The same module from its source, which lies beside what was compiled of it."""
-    path = str(module.__file__).rpartition("/")[0] + f"/{module.__name__.rpartition('.')[2]}.py"
+    path = Path(trews.__file__).parent.joinpath(*module.__name__.split(".")[1:]).with_suffix(".py")
     spec = importlib.util.spec_from_file_location(f"pure_{module.__name__.replace('.', '_')}", path)
     assert spec is not None
     assert spec.loader is not None
