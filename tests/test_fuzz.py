@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from fuzz.run import HERE, TARGETS, can_run, seeds_of, target_of
+from tests.http import test_head, test_head_responses, test_http1
+from tests.security import test_http_framing
 
 SEEDS = [(name, seed) for name in TARGETS for seed in seeds_of(name)]
 
@@ -46,6 +48,23 @@ def test_the_invariant_holds_on_what_becomes_of_them(name: str) -> None:
         one, other = rng.choice(seeds_of(name)), rng.choice(every)
         at, to = rng.randrange(len(one) + 1), rng.randrange(len(other) + 1)
         check(one[:at] + other[to : to + rng.randrange(20)] + one[at + rng.randrange(3) :])
+
+
+def test_compiled_and_pure_give_one_verdict_on_every_table() -> None:
+    """CVE-2026-111750: a parser in Python beside one in C, and between them a request that only one saw."""
+    tables: list[Any] = [
+        test_head.REQUESTS,
+        test_head_responses.RESPONSES,
+        test_http1.CHUNKED,
+        test_http1.REFUSED,
+        test_http_framing.REFUSED,
+    ]
+    check = target("compiled").check
+    for wire in [case[1] for table in tables for case in table]:
+        check(wire)
+        check(wire + wire)
+        for known in range(0, min(len(wire), 200), 3):
+            check(wire[:known])
 
 
 def test_a_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
