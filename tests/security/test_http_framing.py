@@ -105,7 +105,7 @@ def test_cve_2026_111750_aiohttp_what_is_compiled_and_what_is_not_agree() -> Non
 
 @pytest.mark.parametrize("framing", [b"Content-Length: %d" % len(EVIL), b"Transfer-Encoding: chunked"])
 def test_cve_2026_69243_aiohttp_the_body_comes_before_the_switch(framing: bytes) -> None:
-    """A request that asks for an upgrade has its body first, and what is in it is neither a request nor that protocol."""
+    """What asks for an upgrade has its body first, and what is in that is neither a request nor the other protocol."""
     wire = b"GET /chat HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n%b\r\n\r\n" % framing
     head = scan_request(wire, 0, LIMITS)
     assert head is not None
