@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import re
 import shutil
@@ -16,11 +15,13 @@ from tests.handshakes import Authority
 from tests.servers import until
 from trews import http
 
-PAGE = """<!doctype html><title>trews</title><link rel="stylesheet" href="/style.css"><img id="dot" src="/dot.png" alt="">
-<p id="said">nothing</p><script src="/script.js"></script>"""
-SCRIPT = """fetch("/items", {method: "POST", body: JSON.stringify([1, 2])}).then(answer => answer.json()).then(found => {
-document.getElementById("said").textContent = "added up: " + found.sum + ", wide: " + document.getElementById("dot").width
-+ ", " + getComputedStyle(document.getElementById("said")).color;});"""
+PAGE = """<!doctype html><title>trews</title><link rel="stylesheet" href="/style.css">
+<img id="dot" src="/dot.png" alt=""><p id="said">nothing</p><script src="/script.js"></script>"""
+SCRIPT = """
+const said = document.getElementById("said"), dot = document.getElementById("dot");
+fetch("/items", {method: "POST", body: "[1, 2]"}).then(answer => answer.json()).then(found => {
+    said.textContent = `added up: ${found.sum}, wide: ${dot.width}, ${getComputedStyle(said).color}`;
+});"""
 # A PNG of one grey pixel.
 DOT = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c6368000000820081"
