@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any, NamedTuple
 
@@ -109,3 +110,65 @@ def told(w: Any, *methods: str) -> list[Answer]:
 
 def statuses(w: Any, *methods: str) -> list[int]:
     return [answer.status for answer in told(w, *methods)]
+
+
+# -- handlers, and who is told of them
+
+
+def path(request: http.Request) -> str:
+    return request.path
+
+
+def echo(request: http.Request) -> bytes:
+    return request.content
+
+
+async def read(request: http.Request) -> bytes:
+    return await request.read()
+
+
+async def waits(request: http.Request) -> str:
+    await asyncio.sleep(1)
+    return request.path
+
+
+async def unread(request: http.Request) -> str:
+    return "early"
+
+
+class Noting(http.Server):
+    """Notes what its handlers raise, and with which request."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.errors: list[tuple[str, str]] = []
+
+    def on_error(self, connection: Any, exc: BaseException, /) -> Any:
+        self.errors.append((connection.request.path, f"{type(exc).__name__}: {exc}"))
+
+
+async def later(value: Any) -> Any:
+    await asyncio.sleep(1)
+    return value
+
+
+def answer_of(app: Any, request: bytes | None = None, **settings: Any) -> Any:
+    w = serve(app, **settings)
+    w.feed(request if request is not None else get())
+    (answer,) = told(w)
+    return answer
+
+
+def count_sends(w: Any) -> list[int]:
+    """The size of each send from now on."""
+    sizes: list[int] = []
+    core = w.connection._transport.core
+    send = core.send
+
+    def counted(data: Any) -> int:
+        sent: int = send(data)
+        sizes.append(sent)
+        return sent
+
+    core.send = counted
+    return sizes

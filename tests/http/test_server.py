@@ -13,6 +13,7 @@ from tests.http.serving import answers, get, post, serve, statuses, told
 from tests.servers import until, virtually
 from trews import http
 from trews.http.deadlines import LAST_CALL
+from trews.server import State
 
 NAME = "memory:http"
 
@@ -260,8 +261,8 @@ class Client:
         self.answered = 0
         self.lost: list[str] = []
 
-    async def run(self, may_connect: Any) -> None:
-        while may_connect():
+    async def run(self, server: http.Server) -> None:
+        while server._state <= State.SERVING:
             try:
                 connection = await trews.connect(NAME)
             except trews.ConnectError:
@@ -301,11 +302,9 @@ async def test_under_load_no_request_that_was_received_is_lost(app: Any) -> None
         server = http.Server(counted).listen(NAME)
         await server.start()
         clients = [Client() for _ in range(20)]
-        is_open = True
-        tasks = [asyncio.create_task(client.run(lambda: is_open)) for client in clients]
+        tasks = [asyncio.create_task(client.run(server)) for client in clients]
         for _ in range(turns):
             await asyncio.sleep(0 if app is path else 0.7)
-        is_open = False
         await server.stop(grace=30)
         await asyncio.gather(*tasks)
         assert [client.lost for client in clients] == [[]] * 20

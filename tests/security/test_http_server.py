@@ -36,7 +36,7 @@ class ServedAtHead(Served):
     starts_at_head = True
 
     async def __call__(self, request: http.Request) -> bytes:  # type: ignore[override]
-        super().__call__(request)
+        self.paths.append(f"{request.method} {request.raw_path}")
         return await request.read()
 
 
