@@ -115,6 +115,7 @@ class Body:
         self.is_unwanted = True
         self._pieces.clear()
         self.size = 0
+        self.wake()
 
     def fail(self, error: BaseException) -> None:
         """The rest of it will never come."""
@@ -144,8 +145,11 @@ class Body:
         Raises:
             BadMessage: what came is no body.
             ConnectionClosed: the connection ended before its end.
+            RuntimeError: the request is answered.
         """
         while not self.size:
+            if self.is_unwanted:
+                raise RuntimeError("the request is answered: what was left of its body is thrown away")
             if self.is_complete:
                 return b""
             if self.error is not None:
