@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import trews
+from tests.clients import LOOPS
 from tests.http.serving import answers, get, post, serve, statuses, told
 from tests.servers import until, virtually
+from tests.tlspeer import authority, contexts
 from trews import http
 from trews.http.deadlines import LAST_CALL
+from trews.http.server import with_alpn
 from trews.server import State
 
 NAME = "memory:http"
@@ -322,3 +331,85 @@ def test_a_wire_is_served_by_the_class_of_its_server() -> None:
     w.feed(get("/a"))
     assert told(w)[0].body == b"/a"
     assert isinstance(w.connection.server, Mine)
+
+
+@pytest.mark.parametrize("name", ["_app", "_beside", "_adopt", "_alive"])
+def test_a_subclass_takes_no_name_that_the_server_needs(name: str) -> None:
+    with pytest.raises(TypeError, match="a name that trews uses itself"):
+        type("Mine", (http.Server,), {name: None})
+
+
+# -- TLS
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "alpn"),
+    [("tls:443?cert=c&key=k", "http/1.1"), ("tls:443?cert=c&key=k&alpn=other", "other"), ("tcp:80", None)],
+)
+def test_tls_says_what_is_spoken(endpoint: str, alpn: str | None) -> None:
+    assert with_alpn(trews.Endpoint.parse(endpoint)).get("alpn") == ((alpn,) if alpn else None)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_over_tls(loop: str, tmp_path: Path) -> None:
+    def app(request: http.Request) -> list[Any]:
+        assert request.tls is not None
+        return [request.scheme, request.tls.alpn, request.tls.version, request.path]
+
+    async def main() -> None:
+        issued = authority().issue_cert("localhost")
+        issued.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "all.pem"))
+        context = contexts()[0]
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        server = http.Server(app).listen(f"tls:127.0.0.1:0?cert={tmp_path}/all.pem")
+        async with server:
+            for requests in (1, 20):
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", server.port, ssl=context, server_hostname="localhost"
+                )
+                writer.write(get("/a") * (requests - 1) + get("/a", Connection="close"))
+                found = answers(await reader.read())
+                assert [answer.body for answer in found] == [b'["https","http/1.1","TLSv1.3","/a"]'] * requests
+                writer.close()
+                await writer.wait_closed()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(main())
+
+
+# -- until Ctrl-C
+
+PROGRAM = """
+import os
+from trews import http
+
+class Server(http.Server):
+    def on_start(self):
+        print(self.port, flush=True)
+
+def app(request):
+    return request.path
+
+print(http.serve(Server(app), "127.0.0.1:0"))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+def test_serve_until_a_signal() -> None:
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    port = int(process.stdout.readline())
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(get("/asked"))
+        data = client.recv(1000)
+        assert [answer.body for answer in answers(data)] == [b"/asked"]
+        process.send_signal(signal.SIGINT)
+        assert client.recv(1000) == b""
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, b"")
+    assert b"Drained(closed=1, aborted=0)" in out
+
+
+def test_serve_refuses_settings_beside_a_server() -> None:
+    with pytest.raises(TypeError):
+        http.serve(http.Server(path), "127.0.0.1:0", max_body=1)

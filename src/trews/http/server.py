@@ -14,7 +14,7 @@ from trews.http.connection import HTTPConnection
 from trews.http.forwarded import DEFAULT_FIELDS, read_proxies
 from trews.http.head import Limits
 from trews.http.slow_request import check_slow_request
-from trews.names import takes
+from trews.names import check_names, private_names, takes
 from trews.server import Server as StreamServer
 from trews.server import State
 from trews.serving import serve as serve_stream
@@ -76,15 +76,22 @@ class Server(StreamServer):
         TypeError, ValueError: an unknown setting, or what is no handler.
     """
 
+    _app: Any
+    _beside: set[asyncio.Task[Any]]  # handlers that go on after their answer
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_names(cls, Server, _private)
+
     def __init__(self, app: Any, **settings: Any) -> None:
         limits = {name: settings.pop(name) for name in _LIMITS if name in settings}
         super().__init__(connection_class(check_app(app), settings), **limits)
         self._app = app
-        self._beside: set[asyncio.Task[Any]] = set()  # handlers that go on after their answer
+        self._beside = set()
 
     def listen(self, *endpoints: Any) -> Any:
         """As `trews.Server.listen`; `tls:` endpoints offer `http/1.1` by ALPN unless they say otherwise."""
-        return super().listen(*(_with_alpn(Endpoint.parse(endpoint)) for endpoint in endpoints))
+        return super().listen(*(with_alpn(Endpoint.parse(endpoint)) for endpoint in endpoints))
 
     def on_error(self, connection: Connection, exc: BaseException, /) -> Any:
         """A handler raised `exc`. The default logs the traceback; the client gets a 500 that tells nothing of it."""
@@ -244,7 +251,7 @@ def _check(name: str, value: Any) -> None:
             raise ValueError(f"{name} is a number of bytes a second, 0 or more, not {value!r}")
 
 
-def _with_alpn(endpoint: Endpoint) -> Endpoint:
+def with_alpn(endpoint: Endpoint) -> Endpoint:
     """A `tls:` endpoint that says by ALPN what is spoken here (RFC 7301)."""
     if endpoint.kind != "tls" or endpoint.get("alpn") is not None:
         return endpoint
@@ -253,3 +260,7 @@ def _with_alpn(endpoint: Endpoint) -> Endpoint:
 
 def _name(app: Any) -> str:
     return getattr(app, "__qualname__", None) or type(app).__qualname__
+
+
+_private: frozenset[str] = frozenset()
+_private = private_names(Server.__new__(Server))
