@@ -54,7 +54,8 @@ def test_every_command_has_help(name, capsys):
         (["srve"], "there is no command 'srve'; did you mean 'serve'? (see `trews --help`)"),
         (
             ["qq"],
-            "there is no command 'qq'; there are connect, demo, doctor, forward, serve, socks (see `trews --help`)",
+            "there is no command 'qq'; "
+            "there are connect, demo, doctor, forward, http, serve, socks (see `trews --help`)",
         ),
         (["--nope"], "no such option '--nope' (see `trews --help`)"),
         (["serve", "--nope"], "no such option '--nope' (see `trews serve --help`)"),

@@ -1,4 +1,4 @@
-"""The usual case of ASGI: scopes from heads, answers in two messages. Bytes only; servers are in `test_asgi_handler`."""
+"""The usual case of ASGI: scopes from heads, and answers. Bytes only; servers are in `test_asgi_handler`."""
 
 from __future__ import annotations
 

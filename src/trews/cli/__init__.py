@@ -15,7 +15,7 @@ import trews
 from trews.cli.problem import Problem
 from trews.settings import nearest
 
-NAMES = ("serve", "connect", "forward", "socks", "demo", "doctor")
+NAMES = ("serve", "http", "connect", "forward", "socks", "demo", "doctor")
 INTERRUPTED = 130  # as shells count a program that Ctrl-C has ended
 
 

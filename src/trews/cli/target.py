@@ -34,9 +34,24 @@ def load(text: str) -> Any:
     Raises:
         Problem: there is no such thing, it cannot be imported, or it cannot serve.
     """
+    found = find(text)
+    _check(text, found)
+    return found
+
+
+def find(text: str, example: str = "echo.py:Echo") -> Any:
+    """Import what a name stands for, whatever it is.
+
+    Args:
+        text: as for `load`.
+        example: of such a name, for messages.
+
+    Raises:
+        Problem: there is no such thing, or it cannot be imported.
+    """
     where, colon, name = text.rpartition(":")
     if not colon or not where or not name:
-        raise Problem(f"expected MODULE:NAME or FILE.py:NAME, such as echo.py:Echo, not {text!r}")
+        raise Problem(f"expected MODULE:NAME or FILE.py:NAME, such as {example}, not {text!r}")
     is_file = where.endswith(".py") or os.sep in where
     found: Any = _import_file(where) if is_file else _import_module(where)
     owner = where
@@ -47,7 +62,6 @@ def load(text: str) -> Any:
             near = get_close_matches(part, [known for known in dir(found) if not known.startswith("_")], 1)
             raise Problem(f"{owner} has no {part!r}" + (f"; did you mean {near[0]!r}?" if near else "")) from None
         owner = f"{owner}:{part}"
-    _check(text, found)
     return found
 
 
@@ -91,14 +105,17 @@ def _no_serving() -> Iterator[None]:
     """A module that is imported must not serve by itself: it would for as long as it likes, and without a word."""
 
     def serve(*args: Any, **kwargs: Any) -> NoReturn:
-        raise RuntimeError('it serves when it is imported; put trews.serve(...) under `if __name__ == "__main__":`')
+        raise RuntimeError('it serves when it is imported; put serve(...) under `if __name__ == "__main__":`')
 
-    original = trews.serve
-    trews.serve = serve
+    packages: list[Any] = [package for package in (trews, sys.modules.get("trews.http")) if package is not None]
+    originals = [package.serve for package in packages]
+    for package in packages:
+        package.serve = serve
     try:
         yield
     finally:
-        trews.serve = original
+        for package, original in zip(packages, originals, strict=True):
+            package.serve = original
 
 
 def _look_in(directory: str) -> None:
@@ -112,7 +129,7 @@ def _check(text: str, thing: Any) -> None:
         return
     if isinstance(thing, type) and issubclass(thing, Server):
         raise Problem(f"{text} is a class; make a Server of it in the module, and name that")
-    if not isinstance(thing, type) and _is_async(thing):
+    if not isinstance(thing, type) and is_async(thing):
         return
     what = f"of type {type(thing).__name__}"
     if isinstance(thing, type):
@@ -124,7 +141,8 @@ def _check(text: str, thing: Any) -> None:
     raise Problem(f"{text} cannot be served: it is {what}, not {EXPECTED}")
 
 
-def _is_async(thing: Any) -> bool:
+def is_async(thing: Any) -> bool:
+    """Whether it is an async function, or an object that is called like one."""
     while isinstance(thing, partial):
         thing = thing.func
     if not callable(thing):

@@ -1,6 +1,6 @@
 """HTTP/1.1: a server for any function of a request, for WSGI and ASGI applications.
 
-    asgi                       an ASGI application as a handler
+    asgi, StartupFailed        an ASGI application as a handler; it cannot start
     Server, serve              a server, and its blocking form
     Request, Response, html    what handlers get and return; they may return str, dict, a status, … as well
     Resource                   a handler that is a class with a function for each method
@@ -29,6 +29,7 @@ from trews.http.test_client import test_client
 
 if typing.TYPE_CHECKING:
     from trews.http.asgi_handler import asgi
+    from trews.http.asgi_lifespan import StartupFailed
     from trews.http.wsgi_gateway import wsgi
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Resource",
     "Response",
     "Server",
+    "StartupFailed",
     "asgi",
     "html",
     "serve",
@@ -52,6 +54,7 @@ __all__ = [
 
 # Imported when its name is used: who serves one kind of application does not need the others.
 _LATER = {
+    "StartupFailed": "trews.http.asgi_lifespan",
     "asgi": "trews.http.asgi_handler",
     "wsgi": "trews.http.wsgi_gateway",
 }
