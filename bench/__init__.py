@@ -8,6 +8,7 @@
     targets                      what trews must reach
     table, picture, report       what comes out
     raw, churn, idle, ...        one comparison each
+    web, nginx                   what http, wsgi and asgi have in common, and what http and tls have
     servers/                     the peers, as short as their documentation writes them
     c/                           the floors and clients in C, compiled when they are needed
 

@@ -123,8 +123,14 @@ def tell(what: str) -> None:
         print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
 
 
+def stop(number: int, frame: object) -> NoReturn:
+    """End, and the servers with it; once: `timeout` signals twice, and the second would leave the servers running."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the servers are stopped, too
+    signal.signal(signal.SIGTERM, stop)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -52,6 +52,12 @@ def children(pid: int, proc: Path = PROC) -> list[int]:
     return found
 
 
+def descendants(pid: int, proc: Path = PROC) -> list[int]:
+    """The processes that a process has started, and those that they have."""
+    found = children(pid, proc)
+    return found + [below for child in found for below in descendants(child, proc)]
+
+
 def cpu_of(pid: int, work: Callable[[], object]) -> float:
     """Seconds on the CPU that a process took while `work` ran."""
     before = cpu_seconds(pid)

@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from bench.measure import descendants
+
 HERE = Path(__file__).parent
 EXTRA = 'pip install -e ".[bench]"'
 READY_TIMEOUT = 30.0  # seconds until a server answers; on a machine that is not busy half a second
@@ -157,14 +159,8 @@ class Lab:
         found.pop("TREWS_PURE", None)
         return found | {"TREWS_PURE": "1"} if pure else found
 
-    def start(
-        self, command: Sequence[str], core: int, pure: bool, output: IO[bytes] | int, in_group: bool = False
-    ) -> subprocess.Popen[bytes]:
-        """Start a program on one core; both of its outputs go to one place.
-
-        Args:
-            in_group: it and the processes that it starts are a group of their own.
-        """
+    def start(self, command: Sequence[str], core: int, pure: bool, output: IO[bytes] | int) -> subprocess.Popen[bytes]:
+        """Start a program on one core; both of its outputs go to one place."""
         return subprocess.Popen(
             command,
             env=self.environment(pure),
@@ -172,7 +168,6 @@ class Lab:
             stdout=output,
             stderr=subprocess.STDOUT,
             preexec_fn=lambda: self._place(core),
-            process_group=0 if in_group else None,
         )
 
     def _place(self, core: int) -> None:
@@ -189,7 +184,7 @@ class Lab:
         port = free_port()
         log = self.folder / f"server-{port}.log"  # other servers may be up
         with log.open("wb") as output:
-            process = self.start(command(self, port), self.server_core, pure, output, in_group=True)
+            process = self.start(command(self, port), self.server_core, pure, output)
         try:
             deadline = time.monotonic() + READY_TIMEOUT
             while not (answers or accepts)(port):
@@ -200,9 +195,12 @@ class Lab:
             if process.poll() is not None:
                 raise Failed(f"the server ended while it was measured: {last_line(log.read_text(errors='replace'))}")
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # some have workers, which would stay
+            workers = descendants(process.pid)  # that some have, and that would stay
+            process.kill()
             process.wait()
+            for worker in workers:
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
 
 
 def may_run_in_real_time() -> bool:

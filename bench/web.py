@@ -81,7 +81,8 @@ SETTINGS = (*JUDGED, POST_10_KB, POST_1_MB, LARGE, PIECES, FRESH, PIPELINED)
 CANNOT = {
     raw.FLOOR.name: (POST_10_KB, POST_1_MB, LARGE, PIECES, PIPELINED),  # it answers whatever comes
     "nginx": (PIECES,),  # it has nothing that makes them
-    "FastPySGI (ASGI)": (PIECES,),  # 0.6 sends the first and no more
+    "FastPySGI (ASGI)": (PIECES,),  # 0.6 sends the first and no more, and is busy for ever
+    "bjoern (WSGI)": (PIPELINED,),  # it answers the first, and forgets the others
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench import __main__ as command
 from bench import measure, picture, table, targets
-from bench.benchmark import Benchmark, Column, Result, Row
+from bench.benchmark import PURE_SUFFIX, Benchmark, Column, Result, Row
 from bench.measure import Spread
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the benchmarks need Linux")
@@ -40,6 +40,11 @@ def test_time_on_the_cpu_is_that_of_all_threads_and_descendants(tmp_path):
         40: {40: (9_000_000_000, "")},
     }
     assert measure.cpu_seconds(10, proc(tmp_path, tree)) == 1.875
+
+
+def test_descendants_are_those_of_children_too(tmp_path):
+    tree = {10: {10: (0, "20 "), 11: (0, "40")}, 20: {20: (0, "30")}, 30: {30: (0, "")}, 50: {50: (0, "")}}
+    assert sorted(measure.descendants(10, proc(tmp_path, tree))) == [20, 30, 40]
 
 
 def test_a_child_that_has_just_ended_costs_nothing(tmp_path):
@@ -168,6 +173,14 @@ def test_the_bars_are_the_figures_where_there_is_no_floor():
     assert [bar.label for bar in picture.bars(result, "64")] == ["6.00"]
 
 
+def test_a_picture_of_several_comparisons_has_the_most_first():
+    other = result_of(floor=[5.0], third=[2.0])
+    root = ElementTree.fromstring(picture.rates([SLOW_SECOND, other], ["64", "none"], "Servers", "here"))
+    words = ["".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert words[0] == "Servers"
+    assert words[2:] == ["64", "third", "500,000", "floor", "200,000", "peer", "200,000", "ours", "156,250"]
+
+
 # --- targets
 
 
@@ -206,6 +219,7 @@ def test_targets_name_what_the_benchmarks_have():
     for target in targets.TARGETS:
         benchmark = command.BENCHMARKS[target.benchmark]
         names = {row.name for row in benchmark.rows}
+        names |= {row.name + PURE_SUFFIX for row in benchmark.rows if row.is_trews}
         assert target.setting in benchmark.settings
         assert target.row in names
         assert target.other is None or target.other in names

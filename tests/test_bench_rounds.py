@@ -192,6 +192,20 @@ def test_passes_are_of_settings_that_there_are(found):
     assert set(found.passes) <= set(found.settings)
 
 
+def test_a_row_is_not_asked_for_a_setting_that_it_cannot(lab):
+    @contextmanager
+    def session(lab, row):
+        yield {setting: lambda: {"cpu": 1.0} for setting in (["64"] if row.name == "peer" else ["1", "64"])}
+
+    result = run(benchmark(session, **THREE), lab, 1, quiet)
+    assert {name: sorted(samples) for name, samples in result.rounds[0].items()} == {
+        "floor": ["1", "64"],
+        "peer": ["64"],
+        "ours": ["1", "64"],
+    }
+    assert result.failed == []
+
+
 # --- what goes wrong
 
 

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench import __main__ as command
-from bench import loads, programs, raw, report
+from bench import loads, measure, programs, raw, report, web
 from bench.programs import Failed, Lab, Missing, free_port, may_run_in_real_time
 from bench.rounds import run
 from tests.conftest import absent
@@ -56,6 +57,28 @@ def test_a_server_is_stopped_whatever_happens(lab):
         raise KeyError
     with pytest.raises(ProcessLookupError):
         os.kill(server.pid, 0)
+
+
+@linux
+def test_a_server_is_stopped_with_its_workers(lab):
+    def with_a_worker(lab, port):
+        serve = "import os, socket, sys, time; os.fork() or time.sleep(60); "
+        return [sys.executable, "-c", serve + accepting(lab, port)[2], str(port)]
+
+    with lab.serving(with_a_worker) as server:
+        (worker,) = measure.descendants(server.pid)
+    deadline = time.monotonic() + 10
+    while is_alive(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_alive(pid):
+    """A process whose parent does not ask for its end stays as a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @linux
@@ -244,20 +267,8 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, sentence, capsys):
 def test_the_list(capsys):
     assert command.main(["--list"]) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert names == [
-        "raw",
-        "churn",
-        "idle",
-        "latency",
-        "bulk",
-        "tls",
-        "udp",
-        "http",
-        "wsgi",
-        "asgi",
-        "import",
-        "framing",
-    ]
+    network = ["raw", "churn", "idle", "latency", "bulk", "tls", "udp", "http", "wsgi", "asgi"]
+    assert names == [*network, "import", "framing"]
 
 
 @linux
@@ -315,6 +326,9 @@ def test_every_benchmark_measures_trews(name, tmp_path):
     if result.skipped:
         absent(next(iter(result.skipped.values())))
     assert result.failed == []
+    if name in ("http", "wsgi", "asgi"):
+        report.save([result], {"date": ""} | report.machine(Lab(sys.executable, 1, tmp_path), 1), tmp_path)
+        ElementTree.parse(tmp_path / "servers.svg")
     for setting in benchmark.settings:
         for column in benchmark.columns:
             assert all(len(result.values(setting, row, column.figure)) == 1 for row in result.rows)
@@ -334,6 +348,73 @@ def test_every_server_gives_the_same_answer(row, tmp_path):
         for _ in range(2):
             sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert sock.recv(65536) == answer
+
+
+WEB_ROWS = {row.name: row for name in ("http", "wsgi", "asgi") for row in command.BENCHMARKS[name].rows}
+
+
+@pytest.mark.slow
+@linux
+@pytest.mark.parametrize("row", WEB_ROWS.values(), ids=WEB_ROWS)
+def test_every_http_server_gives_the_answers_that_are_asked_for(row, tmp_path):
+    lab = Lab(sys.executable, 0.1, tmp_path)
+    try:
+        row.command(lab, 0)
+        lab.compiled("httpload")
+    except Missing as exc:
+        pytest.skip(str(exc))  # on CI, too: the peers are for comparing, and not all of them are tested
+    with web.session(lab, row) as measures:
+        assert {web.SMALL.name, web.BROWSER.name} <= set(measures)
+        for setting, measured in measures.items():
+            assert measured()["requests"] > 0, setting
+
+
+@pytest.mark.slow
+@linux
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nHello, world", "not the size"),
+        (b"HTTP/1.1 500 Oh\r\nContent-Length: 13\r\n\r\nHello, world!", "HTTP/1.1 500 Oh"),
+        (b"HTTP/1.1 200 OK\r\n\r\nHello, world!", "no length and no chunks"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nHello, world!\r\n", "a chunk has no size"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\nConnection: close\r\n\r\nHello, world!", "closes connections"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, world!H", "more answers than requests"),
+        (b"", "ended without an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, world!", None),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nHello,\r\n7;x\r\n world!\r\n0\r\nT: x\r\n\r\n",
+            None,
+        ),
+    ],
+)
+def test_the_load_reads_answers_to_their_end(answer, sentence, tmp_path):
+    if shutil.which("cc") is None:
+        absent("no C compiler")
+
+    def canned(lab, port):
+        return [sys.executable, "-c", CANNED, str(port), answer.hex()]
+
+    lab = Lab(sys.executable, 0.1, tmp_path)
+    with lab.serving(canned) as server:
+        if sentence is None:
+            assert web.load(lab, server, web.SMALL, 0.1)["requests"] > 0
+        else:
+            with pytest.raises(Failed, match=sentence):
+                web.load(lab, server, web.SMALL, 0.1)
+
+
+CANNED = """
+import asyncio, sys
+async def handle(reader, writer):
+    while await reader.read(65536) and len(sys.argv[2]):
+        for byte in bytes.fromhex(sys.argv[2]):
+            writer.write(bytes([byte]))
+    writer.close()
+async def main():
+    await (await asyncio.start_server(handle, "127.0.0.1", int(sys.argv[1]))).serve_forever()
+asyncio.run(main())
+"""
 
 
 @pytest.mark.slow
