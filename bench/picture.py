@@ -72,11 +72,12 @@ def rates(results: Sequence[Result], settings: Sequence[str], title: str, captio
 
 
 def rates_of(result: Result, setting: str) -> Iterator[Bar]:
-    """Of each row, what a second on the CPU is enough for."""
+    """Of each row, what a second on the CPU is enough for. No floor stands back: each comparison has another."""
     for name in result.rows:
         cost = result.spread(setting, name, "cpu")
         if cost and cost.middle:
-            yield Bar(name, 1e6 / cost.middle, f"{1e6 / cost.middle:,.0f}", colour(result, name))
+            fill = PEER if name == result.benchmark.floor else colour(result, name)
+            yield Bar(name, 1e6 / cost.middle, f"{1e6 / cost.middle:,.0f}", fill)
 
 
 def rounds_of(result: Result) -> str:
