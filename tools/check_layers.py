@@ -57,7 +57,7 @@ LAYERS = """
     http.server
     http.reply http.asgi_lifespan http.wsgi_answer
     http.wsgi_threads
-    http.wsgi_gateway http.asgi_handler http.test_client
+    http.wsgi_handler http.asgi_handler http.test_client
     http
     __init__
     protocols.*

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import selectors
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, cast

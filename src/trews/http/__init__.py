@@ -30,7 +30,7 @@ from trews.http.test_client import test_client
 if typing.TYPE_CHECKING:
     from trews.http.asgi_handler import asgi
     from trews.http.asgi_lifespan import StartupFailed
-    from trews.http.wsgi_gateway import wsgi
+    from trews.http.wsgi_handler import wsgi
 
 __all__ = [
     "BadAnswer",
@@ -56,7 +56,7 @@ __all__ = [
 _LATER = {
     "StartupFailed": "trews.http.asgi_lifespan",
     "asgi": "trews.http.asgi_handler",
-    "wsgi": "trews.http.wsgi_gateway",
+    "wsgi": "trews.http.wsgi_handler",
 }
 
 

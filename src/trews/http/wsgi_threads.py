@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trews.http.request import Request
-    from trews.http.wsgi_gateway import WSGI
+    from trews.http.wsgi_handler import WSGI
 
 LOOK = 1.0  # seconds between two looks of a waiting thread, whether there is still a loop
 _DEPTH = 16  # causes of an error that are looked at
@@ -122,7 +122,7 @@ class ThreadedCall:
             Gone: the connection has ended, or the loop.
             what `fn` raises.
         """
-        if self._is_over:
+        if self._has_ended():
             raise Gone("the request is over")
         try:
             future = call_from_thread(fn, *args)
@@ -134,10 +134,13 @@ class ThreadedCall:
             except TimeoutError:
                 if future.done():
                     return future.result()
-                if self._is_over or self._loop.is_closed():
+                if self._has_ended():
                     raise Gone("the request is over") from None
             except (asyncio.CancelledError, concurrent.futures.CancelledError) as exc:
                 raise Gone("the loop ends") from exc
+
+    def _has_ended(self) -> bool:
+        return self._is_over or self._loop.is_closed()
 
     # -- in the loop
 

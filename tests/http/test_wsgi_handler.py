@@ -169,6 +169,18 @@ def test_validated(threads, loop):
         assert (path, line, got) == (path, "HTTP/1.1 200 OK", expected)
 
 
+def test_behind_a_known_proxy(threads):
+    fields = ("X-Forwarded-For: 10.1.2.3", "X-Forwarded-Proto: https", "X-Forwarded-Host: shop.example")
+    environ = environ_of(get("/", *fields), threads=threads, trusted_proxies=["127.0.0.1"])
+    assert environ["REMOTE_ADDR"] == "10.1.2.3"
+    assert environ["wsgi.url_scheme"] == "https"
+    assert environ["HTTP_HOST"] == "shop.example"
+    environ = environ_of(get("/", *fields), threads=threads)
+    assert environ["REMOTE_ADDR"] == "127.0.0.1"
+    assert environ["wsgi.url_scheme"] == "http"
+    assert environ["HTTP_HOST"] == "example.org"
+
+
 # -- framing of the answer
 
 
@@ -709,8 +721,8 @@ def test_threads_are_the_default():
 def test_an_access_log_has_all_answers(threads):
     noted = []
 
-    def log(entry):
-        noted.append((entry.request.method, entry.request.raw_path, entry.status, entry.size))
+    def log(connection, request, status, size):
+        noted.append((request.method, request.raw_path, status, size))
 
     assert parts(ask(hello, get("/a?b"), threads=threads, access_log=log))[2] == b"Hello, world!"
     assert noted == [("GET", "/a", 200, 13)]

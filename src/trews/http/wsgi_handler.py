@@ -42,7 +42,7 @@ MEMORY = 512 * 1024  # bytes of an inline application's input that are kept in m
 THREADS = min(32, (os.cpu_count() or 1) + 4)
 
 
-def wsgi(app: Callable[..., Iterable[bytes]], *, threads: int | None = None) -> WSGI:
+def wsgi(app: Any, *, threads: int | None = None) -> WSGI:
     """A WSGI application as a handler: `http.serve(http.wsgi(app), 8080)`.
 
     Args:
