@@ -1,13 +1,24 @@
-"""What a server tells of its connections: those that are open, counts, how they ended."""
+"""What a server tells of itself: its state, the connections that are open, counts, how they ended."""
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from trews.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class State(enum.IntEnum):
+    """Where a server is in its life; the picture is in `server`."""
+
+    NEW = 0
+    STARTING = 1
+    SERVING = 2
+    STOPPING = 3
+    STOPPED = 4
 
 
 class Drained(NamedTuple):

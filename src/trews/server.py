@@ -6,7 +6,6 @@ NEW (listen: the kernel queues) ──start──> STARTING ──on_start──
 from __future__ import annotations
 
 import asyncio
-import enum
 import functools
 import inspect
 import logging
@@ -21,7 +20,7 @@ from trews.handler import connection_class, is_datagram
 from trews.handshakes import Handshakes
 from trews.live import Live
 from trews.names import check_names, private_names
-from trews.registry import Connections, Drained, Stats
+from trews.registry import Connections, Drained, State, Stats
 from trews.settings import (
     AFTER_GRACE,
     DEFAULTS,
@@ -54,16 +53,6 @@ _LIMITS: dict[str, Any] = {"max_connections": None, "max_connections_per_host": 
 _RIGHT = (
     'trews.Server takes the handler; where to listen is said to listen(): trews.Server(Echo).listen("localhost:4040")'
 )
-
-
-class State(enum.IntEnum):
-    """Where a server is in its life; see the picture above."""
-
-    NEW = 0
-    STARTING = 1
-    SERVING = 2
-    STOPPING = 3
-    STOPPED = 4
 
 
 class Server(Live):

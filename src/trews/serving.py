@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from trews.endpoint import check_call
 from trews.loop import new_event_loop
 from trews.notify import Notifier
-from trews.registry import Drained
-from trews.server import Server, State
+from trews.registry import Drained, State
+from trews.server import Server
 from trews.settings import GRACE, check_grace
 
 if TYPE_CHECKING:

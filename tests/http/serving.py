@@ -21,7 +21,14 @@ class Answer(NamedTuple):
     trailers: dict[str, str]
 
 
-def serve(app: Any, server_class: type[http.Server] = http.Server, capacity: int = 1024 * 1024, **settings: Any) -> Any:
+class Server(http.Server):
+    """A server with an on_error of its own: the wire does not raise what handlers do."""
+
+    def on_error(self, connection: Any, exc: BaseException) -> Any:
+        return super().on_error(connection, exc)
+
+
+def serve(app: Any, server_class: type[http.Server] = Server, capacity: int = 1024 * 1024, **settings: Any) -> Any:
     """A wire to a connection of a server of `app`; the server is `.connection.server`."""
     server = server_class(app, **settings)
     cls: Any = server._class

@@ -22,7 +22,7 @@ from tests.tlspeer import authority, contexts
 from trews import http
 from trews.http.deadlines import LAST_CALL
 from trews.http.server import with_alpn
-from trews.server import State
+from trews.registry import State
 
 NAME = "memory:http"
 

@@ -171,7 +171,8 @@ def test_validated(threads, loop):
 
 def test_behind_a_known_proxy(threads):
     fields = ("X-Forwarded-For: 10.1.2.3", "X-Forwarded-Proto: https", "X-Forwarded-Host: shop.example")
-    environ = environ_of(get("/", *fields), threads=threads, trusted_proxies=["127.0.0.1"])
+    settings = {"trusted_proxies": ["127.0.0.1"], "proxy_fields": [field.partition(":")[0] for field in fields]}
+    environ = environ_of(get("/", *fields), threads=threads, **settings)
     assert environ["REMOTE_ADDR"] == "10.1.2.3"
     assert environ["wsgi.url_scheme"] == "https"
     assert environ["HTTP_HOST"] == "shop.example"
@@ -721,8 +722,8 @@ def test_threads_are_the_default():
 def test_an_access_log_has_all_answers(threads):
     noted = []
 
-    def log(connection, request, status, size):
-        noted.append((request.method, request.raw_path, status, size))
+    def log(entry):
+        noted.append((entry.request.method, entry.request.raw_path, entry.status, entry.size))
 
     assert parts(ask(hello, get("/a?b"), threads=threads, access_log=log))[2] == b"Hello, world!"
     assert noted == [("GET", "/a", 200, 13)]

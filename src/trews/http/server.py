@@ -15,8 +15,8 @@ from trews.http.forwarded import DEFAULT_FIELDS, read_proxies
 from trews.http.head import Limits
 from trews.http.slow_request import check_slow_request
 from trews.names import check_names, private_names, takes
+from trews.registry import State
 from trews.server import Server as StreamServer
-from trews.server import State
 from trews.serving import serve as serve_stream
 from trews.settings import DEFAULTS, GRACE, KIB, check_known, check_setting
 
