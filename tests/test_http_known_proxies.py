@@ -47,7 +47,8 @@ async def ask(path: Path, fields: str) -> list[str]:
     writer.write(f"GET / HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n{fields}\r\n".encode())
     answer = await reader.read()
     writer.close()
-    return json.loads(answer[answer.index(b"[") : answer.index(b"]") + 1])
+    seen: list[str] = json.loads(answer[answer.index(b"[") : answer.index(b"]") + 1])
+    return seen
 
 
 def run(front, **settings):
