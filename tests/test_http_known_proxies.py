@@ -42,7 +42,12 @@ def app(request):
 
 
 async def ask(path: Path, fields: str) -> list[str]:
-    reader, writer = await asyncio.open_unix_connection(path)
+    while True:
+        try:
+            reader, writer = await asyncio.open_unix_connection(path)
+            break
+        except OSError:  # the program listens at its other socket, and will here
+            await asyncio.sleep(0.01)
     writer.write(f"PROXY TCP4 {CLIENT} 192.0.2.1 5000 80\r\n".encode())
     writer.write(f"GET / HTTP/1.1\r\nHost: example.org\r\nConnection: close\r\n{fields}\r\n".encode())
     answer = await reader.read()
