@@ -1,4 +1,4 @@
-"""Hostile clients against a live http.Server: everybody else is served meanwhile, and afterwards nothing of them is left."""
+"""Hostile clients against a live http.Server: all others are served meanwhile, and afterwards nothing of them is left."""
 
 from __future__ import annotations
 
