@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -268,20 +270,17 @@ def test_204_and_304_have_no_body(status: int, how: str) -> None:
 
 
 def test_the_date_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    import email.utils
-
     from trews.http import pipeline
 
     made: list[float] = []
-    formatdate = email.utils.formatdate
 
-    def counted(now: float, *, usegmt: bool) -> str:
+    def counted(now: float) -> time.struct_time:
         made.append(now)
-        return formatdate(now, usegmt=usegmt)
+        return time.gmtime(now)
 
     if not pipeline.__file__.endswith(".py"):
         pytest.skip("patches what is compiled here")
-    monkeypatch.setattr(email.utils, "formatdate", counted)
+    monkeypatch.setattr(pipeline, "gmtime", counted)
     monkeypatch.setattr(pipeline._DATE, "second", 0)
     now = 784111777.0
     monkeypatch.setattr(pipeline, "time", lambda: now)
@@ -294,6 +293,14 @@ def test_the_date_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None
     w.feed(get())
     assert told(w)[0].fields["date"] == "Sun, 06 Nov 1994 08:49:38 GMT"
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("day", range(0, 40_000, 1997))
+def test_the_date_is_that_of_the_standard_library(day: int) -> None:
+    from trews.http.pipeline import made_date_line
+
+    now = day * 86_400 + day * 7919 % 86_400
+    assert made_date_line(now) == f"Date: {email.utils.formatdate(now, usegmt=True)}\r\n".encode()
 
 
 def test_a_handler_may_have_a_date_of_its_own() -> None:
