@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 from trews.http.head import RequestHead
-from trews.http.http1 import Writer
-from trews.http.pipeline import date_line
+from trews.http.http1 import Writer, field_lines, status_line
+from trews.http.pipeline import Pipeline, date_line
 from trews.http.request import Answer
 from trews.phase import Phase
 
@@ -144,26 +144,32 @@ class Exchange:
 
     def _answer(self, connection: Any, body: bytes) -> None:
         """The whole answer, in one piece."""
-        head = self.head
         request = self.request
-        if request._body is None and head.persists and head.minor:
-            persists = not connection._is_draining
-        else:
-            persists = connection._persists(request)
-        writer, begin = self.make_head(persists, len(body))
+        pipeline: Pipeline = connection._pipeline
+        # In the first step of a request that `Pipeline` has begun, no task and no body are there to be seen to.
+        if connection._exchange is None and not pipeline.has_news and request._body is None:
+            data = usual_answer(self.start, body, self.head)
+            if data is not None:
+                self.state = DONE
+                request._state = _DONE
+                if connection._out is not None:
+                    connection._send_out(data)
+                elif pipeline.core is not None:
+                    pipeline.core.write(data)
+                else:
+                    connection._raw_write(data)
+                if pipeline.is_logged:
+                    connection._log(request, self.start["status"], len(body))
+                if request._waiters is not None:
+                    self.handler.wake(request)
+                return
+        writer, begin = self.make_head(connection._persists(request), len(body))
         piece = writer.body(body)
         end = writer.end()
         request._writer = writer
         self.state = DONE
-        data = begin + piece + end if end else begin + piece
-        if connection._out is None:
-            connection._raw_write(data)
-        else:
-            connection._send_out(data)
-        if writer.persists and connection._exchange is None and not connection._logs:
-            request._state = _DONE  # in the first step of a request that `Pipeline` has begun: it goes on
-        else:
-            connection._answered(request)
+        connection._send_out(begin + piece + end)
+        connection._answered(request)
         if request._waiters is not None:
             self.handler.wake(request)
 
@@ -174,9 +180,7 @@ class Exchange:
             BadAnswer: it cannot be sent.
         """
         start = self.start
-        fields = start.get("headers", ())
-        if type(fields) is not list and type(fields) is not tuple:
-            fields = list(fields)
+        fields = [(name, value) for name, value in start.get("headers", ())]  # which may be pairs of any kind
         writer = Writer(self.head.method, self.head.minor, persists)
         try:
             return writer, writer.head(start["status"], None, fields, date_line(), length)
@@ -189,6 +193,96 @@ class Exchange:
             return writer, writer.head(start["status"], None, kept, date_line(), length)
 
 
+class _Line:
+    """A field of an answer as it is sent, which was validated when it was made.
+
+    Attributes:
+        kind: what there is to see to.
+        number: of Content-Length.
+    """
+
+    __slots__ = ("data", "kind", "number")
+
+    def __init__(self, name: bytes, value: bytes) -> None:
+        self.data: bytes = field_lines([(name, value)])
+        lower = name.lower()
+        self.kind: i64 = _KINDS.get(lower, _PLAIN)
+        self.number: i64 = -1
+        if self.kind == _LENGTH and value.isdigit() and len(value) < 18:
+            self.number = int(value)
+
+
+def usual_answer(start: Any, body: bytes, head: RequestHead) -> bytes | None:
+    """An answer of usual fields to a usual request; None if `Writer` has to look at it."""
+    status = start["status"]
+    fields = start.get("headers")
+    if type(fields) is not list or status == 204 or status == 304 or head.method == "HEAD" or head.is_tunnel:
+        return None
+    size: i64 = len(body)
+    lines: list[bytes] = [status_line(status)]
+    seen: i64 = 0
+    for field in fields:
+        if type(field) is not tuple or len(field) != 2 or type(field[0]) is not bytes or type(field[1]) is not bytes:
+            return None
+        line = _LINES.get(field)
+        if line is None:
+            line = _remember(field)
+            if line is None:
+                return None
+        if line.kind == _PLAIN:
+            lines.append(line.data)
+        elif line.kind == _LENGTH:
+            if line.number != size:
+                return None
+        elif line.kind & seen:
+            return None
+        else:
+            seen |= line.kind
+            lines.append(line.data)
+    if not seen & _DATE:
+        lines.append(date_line())
+    lines.append(_LENGTHS[size] if size < 4096 else b"Content-Length: %d\r\n\r\n" % size)
+    lines.append(body)
+    return b"".join(lines)
+
+
+def _remember(field: Any) -> _Line | None:
+    """A field as it is sent. What many answers may have is kept, so that it is validated once."""
+    try:
+        line = _Line(field[0], field[1])
+    except ValueError:
+        return None  # it is refused where the head is made again
+    if line.kind == _UNUSUAL:
+        return None
+    if len(line.data) <= _LINE_MAX:
+        if len(_LINES) >= _LINES_MAX:
+            _LINES.clear()
+        _LINES[field] = line
+    return line
+
+
+_PLAIN: Final = 0
+_DATE: Final = 1
+_TYPE: Final = 2
+_LOCATION: Final = 4
+_LENGTH: Final = 8
+_UNUSUAL: Final = 16
+_KINDS: Final[dict[bytes, int]] = {
+    b"date": _DATE,
+    b"content-type": _TYPE,
+    b"location": _LOCATION,
+    b"content-length": _LENGTH,
+    b"transfer-encoding": _UNUSUAL,
+    b"connection": _UNUSUAL,
+    b"keep-alive": _UNUSUAL,
+    b"upgrade": _UNUSUAL,
+}
+_LENGTHS: Final[list[bytes]] = [b"Content-Length: %d\r\n\r\n" % number for number in range(4096)]
+_LINE_MAX: Final = 256  # bytes of a field that is kept
+_LINES_MAX: Final = 512  # fields
+_LINES: Final[dict[Any, _Line]] = {}
+
+
 def http_scope(base: dict[str, Any], head: RequestHead, root_path: str) -> dict[str, Any]:
     """The scope of a request.
 
@@ -199,14 +293,25 @@ def http_scope(base: dict[str, Any], head: RequestHead, root_path: str) -> dict[
     scope = base.copy()
     target = head.target
     query = b""
-    if target[0] == 47:
-        mark: i64 = target.find(b"?")
-        if mark >= 0:
-            query = target[mark + 1 :]
-            target = target[:mark]
+    is_escaped: bool = True
+    first: i64 = target[0]
+    if first == 47:
+        is_escaped = False
+        at: i64 = 0
+        size: i64 = len(target)
+        while at < size:
+            code: i64 = target[at]
+            if code == 63:
+                break
+            if code == 37:
+                is_escaped = True
+            at += 1
+        if at < size:
+            query = target[at + 1 :]
+            target = target[:at]
     else:
         target, query = _split(target)
-    path = unquote_to_bytes(target).decode("utf-8", "replace") if 37 in target else target.decode("ascii")
+    path = unquote_to_bytes(target).decode("utf-8", "replace") if is_escaped else target.decode("ascii")
     if root_path:
         path = root_path + path
         target = root_path.encode() + target
@@ -240,17 +345,29 @@ def lower_pairs(head: RequestHead) -> list[tuple[bytes, bytes]]:
     at: i64 = head.begin
     end: i64 = head.end
     while at < end:
-        colon: i64 = data.find(b":", at)
-        stop: i64 = data.find(b"\r", colon)
+        colon: i64 = at
+        code: i64 = data[colon]
+        while code != 58:
+            colon += 1
+            code = data[colon]
+        stop: i64 = colon
+        while code != 13:
+            stop += 1
+            code = data[stop]
         name = data[at:colon]
         known = _LOWER.get(name)
         if known is None:
             known = name.lower()
         at = stop + 2
         colon += 1
-        while colon < stop and (data[colon] == 32 or data[colon] == 9):
+        code = data[colon]
+        while code == 32 or code == 9:
             colon += 1
-        while stop > colon and (data[stop - 1] == 32 or data[stop - 1] == 9):
-            stop -= 1
+            code = data[colon]
+        if colon < stop:
+            code = data[stop - 1]
+            while code == 32 or code == 9:
+                stop -= 1
+                code = data[stop - 1]
         found.append((known, data[colon:stop]))
     return found

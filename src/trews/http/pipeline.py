@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trews.http.errors import BadMessage
 from trews.http.head import Limits, RequestHead, scan_request
 from trews.http.http1 import answer, status_line
+from trews.http.request import Answer
 from trews.http.response import encode_json
 from trews.transport.core import StreamCore
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 EAGER: Final[bool] = sys.version_info >= (3, 12)  # whether a task may begin at once
 REQUESTS_A_TURN: Final = 64  # of one connection; then the others get theirs
+_DONE: Final[Any] = Answer.DONE
 _TASK: Final[Any] = Task  # of Any, as mypy looks at it as Python 3.11 has it
 _TEXT: Final = status_line(200) + b"Content-Type: text/plain; charset=utf-8\r\n"
 _BYTES: Final = status_line(200) + b"Content-Type: application/octet-stream\r\n"
@@ -146,12 +148,15 @@ class Pipeline:
                 return
             if not is_corked:
                 self.is_clear = True
-                if self.core is not None:
+                if not piece:
+                    pass  # it is sent already
+                elif self.core is not None:
                     self.core.write(piece)
                 else:
                     self.write(piece)
                 return
-            self._connection._send_out(piece)
+            if piece:
+                self._connection._send_out(piece)
             at = end
             if self._connection._is_full:
                 break  # the peer reads none of it
@@ -161,7 +166,7 @@ class Pipeline:
             self._connection.take_over(b"", None)
 
     def _serve(self, head: RequestHead, data: bytes, end: i64) -> bytes | None:
-        """Ask the handler. Returns the answer; None if the connection sees to it, and to `data` from `end` on."""
+        """Ask the handler. Returns the answer; b"" if it is sent; None if the connection sees to it and the rest."""
         context = self.context.copy()  # of each request its own: what one sets is not the next one's business
         if self._direct is not None and not self.is_logged:
             return self._serve_directly(head, data, end, context)
@@ -185,6 +190,8 @@ class Pipeline:
                 self._connection.take_task(request, task, context, data[end:])
                 return None
             result = task.result()
+            if result is None and request._state is _DONE and not self.has_news:
+                return b""  # ASGI: it has answered by itself, as `asgi_exchange` does here
             if result is None:  # which from a coroutine says more than from a function: it is over
                 self._connection.take_task(request, task, context, data[end:])
                 return None
