@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import trews
-from examples import http_callback, http_hello, http_resource, http_stream
+from examples import http_asgi, http_callback, http_hello, http_resource, http_stream
 from trews import http as trews_http
 from trews.testing import no_leaks, run
 
@@ -23,6 +23,12 @@ PATHS = [pytest.param(path, id=path.stem) for path in EXAMPLES]
 
 
 # -- one test an example
+
+
+def test_http_asgi():
+    client = trews_http.test_client(trews_http.asgi(http_asgi.app))
+    assert client.get("/you").text == "Hello, you!\n"
+    assert client.get("/").text == "Hello, world!\n"
 
 
 def test_http_hello():
