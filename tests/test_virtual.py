@@ -214,6 +214,17 @@ def test_a_detached_loop_waits_for_threads_in_real_time(detached):
     assert task.result() is True
 
 
+def test_a_detached_loop_knows_that_its_threads_are_idle(detached):
+    future = detached.run_in_executor(None, int)
+    while not future.done():
+        assert detached.pass_time(detached.time() + 3600)
+    detached.settle()
+    start = detached.time()
+    detached.call_later(3600, print)
+    assert detached.pass_time(start + 3600)
+    assert detached.time() == start + 3600
+
+
 def test_a_detached_loop_knows_threads_that_others_have_made(detached):
     waiter = detached.create_future()
     go = threading.Event()

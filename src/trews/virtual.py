@@ -160,11 +160,13 @@ class DetachedLoop(VirtualLoop):
         return True
 
     def _is_outside(self) -> bool:
+        # Those of its own executor are idle, unless a call of theirs is counted.
+        own = getattr(getattr(self, "_default_executor", None), "_threads", ())
         return (
             self.is_real
             or self._in_threads > 0
             or len(self._selector.get_map()) > 0
-            or any(thread not in self._threads for thread in threading.enumerate())
+            or any(thread not in self._threads and thread not in own for thread in threading.enumerate())
         )
 
     def _wait_outside(self, until: float) -> None:

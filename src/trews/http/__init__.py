@@ -9,6 +9,7 @@
     wsgi                       a WSGI application as a handler
     set_cookie                 a Set-Cookie field with safe defaults
     HTTPError, BadMessage      what a peer did wrong
+    BadAnswer                  what this program wants to send, and cannot be sent
     test_client                asks an app without a network
 
 Layout: `head` and `http1` know bytes only, and are compiled; `request`, `response`, `body` are what handlers see;
