@@ -55,7 +55,7 @@ def test_what_only_some_need_is_imported_when_it_is_used() -> None:
         "trews.virtual",
         "trews.testing",
         "trews.http.asgi_handler",
-        "trews.http.wsgi_gateway",
+        "trews.http.wsgi_handler",
     ):
         assert name not in bare, name
-    assert "trews.http.wsgi_gateway" in loaded("from trews import http; http.wsgi")
+    assert "trews.http.wsgi_handler" in loaded("from trews import http; http.wsgi")
