@@ -60,7 +60,7 @@ async def gathering(request: http.Request) -> Any:
     return str(len(await request.read()))
 
 
-@pytest.fixture(params=LOOPS.values(), ids=LOOPS)
+@pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
 def on_loop(request: Any) -> Any:
     """Runs a coroutine on a loop of each kind; it must leave nothing open."""
 
