@@ -253,9 +253,9 @@ def check_name(name: bytes) -> bytes:
 
 def check_value(name: bytes, value: bytes) -> bytes:
     """A field's value as it is, if it is one (RFC 9110, 5.5)."""
-    match = _VALUE.match(value)
-    end = match.end() if match is not None else 0
-    if end < len(value):
+    if _VALUE.fullmatch(value) is None:
+        match = _VALUE.match(value)
+        end = 0 if match is None else match.end()
         # Not the value itself, which may be a secret.
         raise BadAnswer(
             f"the field {name.decode()} has the control character {value[end : end + 1]!r} at {end} (RFC 9110, 5.5)"
@@ -426,20 +426,20 @@ class Writer:
 
     def _note(self, name: bytes, value: bytes) -> bool:
         """Take notice of a field. Returns whether it is sent as it is."""
-        if name == b"date":
-            self._once(self._has_date, name)
-            self._has_date = True
-        elif name == b"content-type":
-            self._once(self._has_type, name)
-            self._has_type = True
-        elif name == b"location":
-            self._once(self._has_location, name)
-            self._has_location = True
-        elif name == b"content-length":
+        if name == b"content-length":
             if not value.isdigit() or len(value) > 18 or (0 <= self._declared != int(value)):
                 raise BadAnswer(f"Content-Length is one number, not {value!r} (RFC 9110, 8.6)")
             self._declared = int(value)
             return False
+        elif name == b"content-type":
+            self._once(self._has_type, name)
+            self._has_type = True
+        elif name == b"date":
+            self._once(self._has_date, name)
+            self._has_date = True
+        elif name == b"location":
+            self._once(self._has_location, name)
+            self._has_location = True
         elif name == b"transfer-encoding":
             raise BadAnswer("Transfer-Encoding is trews' own: leave it and Content-Length out, and the body is chunked")
         elif name == b"connection":
@@ -539,7 +539,7 @@ class Writer:
             raise BadAnswer("an answer ends once, after its head")
         if self._left > 0 and not self.is_silent:
             raise BadAnswer(f"a body of fewer bytes than its Content-Length, by {self._left}")
-        lines = trailer_lines(trailers)
+        lines = trailer_lines(trailers) if trailers else b""
         if lines and not self._is_chunked:
             raise BadAnswer("trailers need a chunked body: HTTP/1.1, and no Content-Length (RFC 9112, 7.1.2)")
         self.is_done = True
