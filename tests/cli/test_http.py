@@ -101,9 +101,6 @@ def ended(process):
     return process.returncode, out.decode(), err.decode()
 
 
-has_wsgi = pytest.mark.skipif(not callable(getattr(trews_http, "wsgi", None)), reason="http.wsgi is not here yet")
-
-
 @pytest.mark.parametrize(
     ("name", "options", "answer"),
     [
@@ -112,7 +109,7 @@ has_wsgi = pytest.mark.skipif(not callable(getattr(trews_http, "wsgi", None)), r
         ("make", ("--factory",), "asgi /x"),
         ("Framework", ("--factory",), "asgi /x"),
         ("asgi", ("--root-path", "/api"), "asgi /api/api/x"),
-        pytest.param("wsgi", (), "wsgi /x", marks=has_wsgi),
+        ("wsgi", (), "wsgi /x"),
         ("plain", (), "plain /x"),
         ("waits", (), "async /x"),
         ("server", (), "plain /x"),

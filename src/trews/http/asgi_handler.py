@@ -253,7 +253,7 @@ class ASGI:
         if exchange.state != STARTED:
             return b""
         connection = exchange.connection
-        writer, head = exchange.make_head(connection._persists(exchange.request), length)
+        writer, head = exchange.make_head(connection._persists(exchange.request, length >= 0), length)
         exchange.request._writer = writer
         return head
 
