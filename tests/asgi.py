@@ -11,7 +11,21 @@ import struct
 from tests.clients import LOOPS
 from trews import http
 
-__all__ = ["LOOPS", "LastAsked", "answers", "ask", "body_of", "get", "of_requests", "on", "post", "serving"]
+__all__ = [
+    "LOOPS",
+    "START",
+    "LastAsked",
+    "answers",
+    "ask",
+    "body",
+    "body_of",
+    "get",
+    "of_requests",
+    "on",
+    "post",
+    "sends",
+    "serving",
+]
 
 
 def on(loop, main):
@@ -106,3 +120,20 @@ def of_requests(function):
         await function(scope, receive, send)
 
     return app
+
+
+START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+
+
+def body(data, more=False):
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+def sends(*messages):
+    """An application that sends these, and returns."""
+
+    async def app(scope, receive, send):
+        for message in messages:
+            await send(message)
+
+    return of_requests(app)

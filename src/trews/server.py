@@ -49,7 +49,6 @@ logger = logging.getLogger("trews")
 # What a server's own keywords are.
 _LIMITS: dict[str, Any] = {"max_connections": None, "max_connections_per_host": None, "max_handshakes": 1000}
 
-
 _RIGHT = (
     'trews.Server takes the handler; where to listen is said to listen(): trews.Server(Echo).listen("localhost:4040")'
 )
@@ -77,6 +76,8 @@ class Server(Live):
     max_connections: int | None = None
     max_connections_per_host: int | None = None
     max_handshakes: int = 1000
+    _begin: Any = None  # what a subclass of ours has instead of on_start and on_stop, which it calls
+    _end: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -147,14 +148,6 @@ class Server(Live):
     def on_error(self, connection: Connection, exc: BaseException, /) -> Any:
         """The code of `connection` raised `exc`; it is aborted after this. The default logs the traceback."""
         logger.error("%r: its code failed, the connection is aborted", connection, exc_info=exc)
-
-    def _begin(self) -> Any:
-        """What is to be done before the first connection."""
-        return self.on_start()
-
-    def _end(self) -> Any:
-        """What is to be done after the last."""
-        return self.on_stop()
 
     # -- what is known
 
@@ -244,7 +237,7 @@ class Server(Live):
         self._state = State.STARTING
         enter(self._loop)
         try:
-            result = self._begin()
+            result = (self._begin or self.on_start)()
             if inspect.isawaitable(result):
                 self._start_task = self._loop.create_task(timers.as_coroutine(result))
                 await self._start_task
@@ -379,9 +372,7 @@ class Server(Live):
             return
         if self._state is not State.STOPPING or self._alive or self._sockets or self._start_task is not None:
             return
-        if self._datagrams:
-            return
-        if self._final_task is None and self._loop is not None:
+        if not self._datagrams and self._final_task is None and self._loop is not None:
             self._final_task = self._loop.create_task(self._finish())
 
     def _is_used_up(self) -> bool:
@@ -394,7 +385,7 @@ class Server(Live):
 
     async def _finish(self) -> None:
         try:
-            result = self._end() if self._has_started else None
+            result = (self._end or self.on_stop)() if self._has_started else None
             if inspect.isawaitable(result):
                 await result
         except Exception:
