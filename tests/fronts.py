@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,13 +52,21 @@ def program(name: str) -> str:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin") or absent(f"{name} is not installed")
 
 
+def _listens(path: Path) -> bool:
+    """Whether somebody takes connections; the file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(path)) == 0
+
+
 @contextlib.asynccontextmanager
-async def running(command: list[str], ready: Path, log: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
+async def running(
+    command: list[str], ready: Path, log: Path, fds: Sequence[int] = ()
+) -> AsyncIterator[subprocess.Popen[bytes]]:
     """A front end, once it listens at its Unix socket."""
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, pass_fds=fds)
         try:
-            await until(lambda: ready.exists() or process.poll() is not None)
+            await until(lambda: _listens(ready) or process.poll() is not None)
             assert process.poll() is None, log.read_text()
             yield process
         finally:
@@ -89,8 +98,13 @@ async def nginx(at: Path, upstream: str, servers: dict[str, str], wait: int = 1)
 
 
 @contextlib.asynccontextmanager
-async def haproxy(at: Path, upstream: str, proxies: dict[str, str], wait: int = 1) -> AsyncIterator[None]:
-    """haproxy, the same; each of `proxies` is directives of a `listen` section, the server's options behind `|`."""
+async def haproxy(
+    at: Path, upstream: str, proxies: dict[str, str], wait: int = 1, fds: Sequence[int] = ()
+) -> AsyncIterator[None]:
+    """haproxy, the same; each of `proxies` is directives of a `listen` section, the server's options behind `|`.
+
+    It inherits `fds`, for `bind fd@N`.
+    """
     command = program("haproxy")
     text = ""
     for kind, directives in proxies.items():
@@ -99,7 +113,7 @@ async def haproxy(at: Path, upstream: str, proxies: dict[str, str], wait: int = 
         text += "".join(f"    {line.strip()}\n" for line in lines.split(";"))
         text += f"    server {kind} {upstream} {options.strip()}\n"
     (at / "conf").write_text(HAPROXY.format(wait=wait, proxies=text))
-    async with running([command, "-db", "-f", str(at / "conf")], at / list(proxies)[-1], at / "output"):
+    async with running([command, "-db", "-f", str(at / "conf")], at / list(proxies)[-1], at / "output", fds):
         yield
 
 
