@@ -39,7 +39,8 @@ bench:
 	$(PYTHON) -m bench
 
 # Every property with a hundred thousand examples, new ones on every run, and no limit of time; and an hour of fuzzing,
-# which needs atheris: pip install ".[fuzz]".
+# which needs atheris: pip install ".[fuzz]"; and ten million requests, which needs wrk and ab.
 long:
 	HYPOTHESIS_PROFILE=long $(PYTHON) -m pytest --slow -o timeout=0
 	$(PYTHON) -m fuzz.run --seconds 3600
+	$(PYTHON) -m bench.soak
