@@ -15,7 +15,7 @@ def environ_of(text, before=b""):
     data = text.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n"
     head = scan_request(before + data + b"GET", len(before), Limits())
     assert head is not None
-    environ = {"QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
+    environ = {"REQUEST_METHOD": "GET", "QUERY_STRING": "", "SERVER_PROTOCOL": "HTTP/1.1"}
     fill(environ, head)
     return environ
 

@@ -122,7 +122,7 @@ class Gateway:
 
     def base(self, connection):
         self.bases += 1
-        return {"of": connection, "QUERY_STRING": ""}
+        return {"of": connection, "REQUEST_METHOD": "GET", "QUERY_STRING": ""}
 
     def sink(self, call, data):
         call.is_begun = True

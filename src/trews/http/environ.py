@@ -42,8 +42,9 @@ _keys: Final[dict[str, str]] = {
 
 
 def fill(environ: dict[str, Any], head: RequestHead) -> None:
-    """Add to an environ what a head says."""
-    environ["REQUEST_METHOD"] = head.method
+    """Add to an environ what a head says. It has REQUEST_METHOD GET and SERVER_PROTOCOL HTTP/1.1, as most requests do."""
+    if head.method != "GET":
+        environ["REQUEST_METHOD"] = head.method
     if not head.minor:
         environ["SERVER_PROTOCOL"] = "HTTP/1.0"
     _add_target(environ, head)
@@ -54,17 +55,20 @@ def fill(environ: dict[str, Any], head: RequestHead) -> None:
 
 
 def _add_target(environ: dict[str, Any], head: RequestHead) -> None:
-    target = head.target.decode("latin-1")
+    raw = head.target
+    target = raw.decode("latin-1")
     environ["REQUEST_URI"] = target
-    if not target.startswith("/"):
+    if raw[0] != 47:
         target = _path_of(target)
         if head.host is not None:
             environ["HTTP_HOST"] = head.host.decode("latin-1")
-    mark: i64 = target.find("?")
-    if mark >= 0:
+    if 63 in raw:
+        mark: i64 = target.find("?")
         environ["QUERY_STRING"] = target[mark + 1 :]
         target = target[:mark]
-    environ["PATH_INFO"] = target if target.find("%") < 0 else unquote_to_bytes(target).decode("latin-1")
+    if 37 in raw:
+        target = unquote_to_bytes(target).decode("latin-1")
+    environ["PATH_INFO"] = target
 
 
 def _path_of(target: str) -> str:

@@ -79,6 +79,7 @@ class WSGI:
         self.app = app
         self.threads = threads
         self._shared = {
+            "REQUEST_METHOD": "GET",  # until the request says something else
             "SCRIPT_NAME": "",
             "QUERY_STRING": "",
             "SERVER_PROTOCOL": "HTTP/1.1",
