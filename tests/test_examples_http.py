@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import trews
-from examples import http_asgi, http_callback, http_hello, http_resource, http_stream
+from examples import http_asgi, http_callback, http_hello, http_resource, http_stream, http_wsgi
 from trews import http as trews_http
 from trews.testing import no_leaks, run
 
@@ -44,6 +44,12 @@ def test_http_hello():
     assert client.get("/time").json()["you"] == "127.0.0.1"
     reply = client.get("/nothing")
     assert (reply.status, reply.text) == (404, "nothing at /nothing\n")
+
+
+def test_http_wsgi():
+    client = trews_http.test_client(trews_http.wsgi(http_wsgi.app, threads=0))
+    assert client.get("/").text == "Hello, world!\n"
+    assert client.get("/", query={"name": "Änn"}).text == "Hello, Änn!\n"
 
 
 def test_http_stream_counts_an_upload_of_any_size():

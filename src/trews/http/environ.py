@@ -42,7 +42,7 @@ _keys: Final[dict[str, str]] = {
 
 
 def fill(environ: dict[str, Any], head: RequestHead) -> None:
-    """Add to an environ what a head says. It has REQUEST_METHOD GET and SERVER_PROTOCOL HTTP/1.1, as most requests do."""
+    """Add to an environ what a head says. It has the REQUEST_METHOD GET and HTTP/1.1 already, as most requests do."""
     if head.method != "GET":
         environ["REQUEST_METHOD"] = head.method
     if not head.minor:
