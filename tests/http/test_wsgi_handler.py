@@ -175,7 +175,7 @@ def test_behind_a_known_proxy(threads):
     environ = environ_of(get("/", *fields), threads=threads, **settings)
     assert environ["REMOTE_ADDR"] == "10.1.2.3"
     assert environ["wsgi.url_scheme"] == "https"
-    assert environ["HTTP_HOST"] == "example.org"  # what it says of that is not believed by default
+    assert environ["HTTP_HOST"] == "shop.example"
     environ = environ_of(get("/", *fields), threads=threads)
     assert environ["REMOTE_ADDR"] == "127.0.0.1"
     assert environ["wsgi.url_scheme"] == "http"
