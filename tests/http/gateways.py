@@ -91,3 +91,50 @@ def unchunked(data):
         pieces.append(data[:count])
         data = data[count + 2 :]
     return b"".join(pieces) + b"(cut)"
+
+
+def hello(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"Hello, world!"]
+
+
+class Body:
+    """An iterable that notes what happens to it."""
+
+    def __init__(self, blocks, error=None):
+        self.blocks = iter(blocks)
+        self.error = error
+        self.taken = self.closed = 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.taken += 1
+        try:
+            return next(self.blocks)
+        except StopIteration:
+            if self.error is not None:
+                raise self.error from None
+            raise
+
+    def close(self):
+        self.closed += 1
+
+
+def returns(body, status="200 OK", headers=()):
+    def app(environ, start_response):
+        start_response(status, list(headers))
+        return body
+
+    return app
+
+
+def fails(app, threads, request=None):
+    """The answer to an application that fails, and the error that was noted."""
+
+    async def main():
+        async with served(app, threads) as server:
+            return await send(server, request or get()), server.errors
+
+    return trews.run(main())

@@ -25,15 +25,13 @@ if TYPE_CHECKING:
 
 COMPILED: Final[bool] = not __file__.endswith(".py")
 
-# RFC 9110, 5.6.2: tchar
-_TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
 
 def _table(characters: bytes) -> bytes:
     return bytes([1 if code in characters else 0 for code in range(256)])
 
 
-_IS_TOKEN: Final = _table(_TOKEN)
+# RFC 9110, 5.6.2: tchar
+_IS_TOKEN: Final = _table(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _IS_PLAIN: Final = _table(b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")  # of a host
 
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++) ([!\"$-~]++) HTTP/\d\.\d\r\n")
@@ -58,9 +56,7 @@ _AUTHORITY: Final = re.compile(
 _ABSOLUTE: Final = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?]++)")
 _ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
-METHODS: Final[dict[bytes, str]] = {
-    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
-}
+METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
 
 INCOMPLETE: Final = -1  # of a scan: where the fields end is not there yet
 
@@ -323,11 +319,7 @@ def scan_trailers(data: bytes, start: i64, limits: Limits) -> Fields | None:
     fields = Fields()
     fields.begin = start
     stop = _stop(data, start, limits.head)
-    at = (
-        _scan_fields(fields, data, start, stop, limits)
-        if COMPILED
-        else _match_fields(fields, data, start, stop, limits)
-    )
+    at = (_scan_fields if COMPILED else _match_fields)(fields, data, start, stop, limits)
     if at < 0:
         _check_head_size(data, start, limits)
         return None
@@ -338,8 +330,7 @@ def scan_trailers(data: bytes, start: i64, limits: Limits) -> Fields | None:
 
 
 def check_incomplete(data: bytes, scanned: i64, limits: Limits) -> None:
-    """Refuse a request's head that is not all there if nothing can mend it. It is for what comes a byte at a time, of
-    which the scan would look at all with each.
+    """Refuse a request's head that is not all there if nothing can mend it; the scan would look at all of it again.
 
     Args:
         data: it, from its first byte.
@@ -364,7 +355,6 @@ def _check_controls(data: bytes, scanned: i64) -> None:
 
 
 def _check_size(data: bytes, start: i64, limits: Limits) -> None:
-    """Refuse the head of a request that is too long, and not all there."""
     most: i64 = limits.target + LINE_MORE
     if len(data) - start >= most and data.find(b"\r\n", start, start + most) < 0:
         raise BadMessage(414, f"a target of more than {limits.target} bytes")
