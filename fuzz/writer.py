@@ -8,7 +8,8 @@ import h11
 
 from tests.http.codec import read_responses
 from trews.http import head, http1
-from trews.http.http1 import BadAnswer, Writer
+from trews.http.errors import BadAnswer
+from trews.http.http1 import Writer
 
 MODULES = (head, http1)
 NAMES = [b"Content-Length", b"Connection", b"Transfer-Encoding", b"Set-Cookie", b"Date", b"X", b"Location", b"Upgrade"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
+import socket
 import sys
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
 
+import trews
 from tests.http.serving import chunked, count_sends, echo, get, path, post, serve, statuses, told, waits
 from trews import http
 from trews.http.answering import Answering
@@ -147,6 +151,31 @@ def test_a_peer_that_reads_no_answers_is_not_served(app: Any) -> None:
     w.unclog().advance(60)
     assert count > before
     assert set(statuses(w)[:-1]) == {200}  # the last that was fed is cut off
+
+
+@pytest.mark.parametrize("made", [lambda body: body, lambda body: http.Response(body), lambda body: (200, body)])
+def test_a_large_body_is_in_memory_once_however_many_ask_for_it(made: Any) -> None:
+    body = b"x" * 4_000_000
+    asked = 0
+
+    def app(request: http.Request) -> Any:
+        nonlocal asked
+        asked += 1
+        return made(body)
+
+    async def main() -> None:
+        async with http.Server(app).listen("tcp:127.0.0.1:0") as server:
+            with contextlib.ExitStack() as stack:
+                tracemalloc.start()
+                stack.callback(tracemalloc.stop)
+                for _ in range(20):
+                    client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port or 0)))
+                    client.sendall(get())
+                while asked < 20:
+                    await asyncio.sleep(0)
+                assert tracemalloc.get_traced_memory()[1] < 8_000_000
+
+    trews.run(main())
 
 
 def test_large_answers_to_pipelined_requests_are_made_one_by_one() -> None:

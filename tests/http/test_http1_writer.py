@@ -9,16 +9,8 @@ from typing import Any
 import pytest
 
 from tests.http.codec import chunkings, read_responses
-from trews.http.http1 import (
-    BadAnswer,
-    Writer,
-    answer,
-    as_latin1,
-    field_lines,
-    has_no_body,
-    status_line,
-    trailer_lines,
-)
+from trews.http.errors import BadAnswer
+from trews.http.http1 import Writer, answer, as_latin1, field_lines, has_no_body, status_line, trailer_lines
 
 DATE = b"Date: now\r\n"
 CONTROLS = [bytes([code]) for code in range(32) if code != 9] + [b"\x7f"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from trews.http.errors import BadAnswer
 from trews.http.head import Limits, scan_request
-from trews.http.http1 import BadAnswer
 from trews.http.wsgi_answer import clipped, close, opening, whole
 from trews.http.wsgi_call import Call
 

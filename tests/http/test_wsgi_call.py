@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from trews.http.errors import BadAnswer
 from trews.http.head import Limits, scan_request
-from trews.http.http1 import BadAnswer
 from trews.http.wsgi_call import Call, Direct
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from tests.http.codec import LIMITS, bytewise, chunkings, read, read_responses
 from tests.http.test_head_forms import agree
+from trews.http.errors import BadAnswer
 from trews.http.head import scan_request
-from trews.http.http1 import BadAnswer, Writer, field_lines, status_line
+from trews.http.http1 import Writer, field_lines, status_line
 
 EVIL = b"GET /evil HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"

@@ -19,8 +19,7 @@ Layout: `head` and `http1` know bytes only, and are compiled; `request`, `respon
 import typing
 
 from trews.http.cookies import set_cookie
-from trews.http.errors import BadMessage, Error, HTTPError
-from trews.http.http1 import BadAnswer
+from trews.http.errors import BadAnswer, BadMessage, Error, HTTPError
 from trews.http.multi import Headers, MultiDict
 from trews.http.request import Request
 from trews.http.resource import Resource

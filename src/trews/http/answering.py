@@ -24,7 +24,7 @@ from trews.errors import Aborted, ClosedLocally
 from trews.http.access_log import GONE
 from trews.http.errors import BadMessage, Error
 from trews.http.http1 import Writer, answer, field_lines, has_no_body, status_line
-from trews.http.pipeline import EAGER, date_line
+from trews.http.pipeline import EAGER, LARGE, date_line
 from trews.http.request import Answer, Request
 from trews.http.response import JSON, TEXT, Response, as_response, encode, from_error, is_stream
 from trews.phase import Phase
@@ -327,7 +327,11 @@ class Answering(Connection):
             persists = True
         else:
             persists = self._persists(request)
-        self._send_out(answer(start, date_line(), body, persists, head.minor > 0, head.method == "HEAD"))
+        is_head = head.method == "HEAD"
+        if len(body) <= LARGE or is_head:
+            self._send_out(answer(start, date_line(), body, persists, head.minor > 0, is_head))
+        else:
+            self._send_large(answer(start, date_line(), body, persists, head.minor > 0, True), body)
         self._done(request, persists, 200, len(body))
 
     def _respond(self, request: Request, result: Any, context: contextvars.Context | None = None) -> None:
@@ -349,11 +353,8 @@ class Answering(Connection):
             else:
                 trailers = response.trailers() if response.trailers is not None else ()
                 length = -1 if trailers else len(body)
-                data = (
-                    writer.head(response.status, None, fields, date_line(), length)
-                    + writer.body(body)
-                    + writer.end(trailers)
-                )
+                head = writer.head(response.status, None, fields, date_line(), length)
+                body, end = writer.body(body), writer.end(trailers)
         except BaseException:
             self._discard(result)
             raise
@@ -363,8 +364,18 @@ class Answering(Connection):
             self._handle(request, self._send_stream(request, response), context or contextvars.copy_context())
         else:
             request._writer = writer
-            self._send_out(data)
+            if len(body) <= LARGE:
+                self._send_out(head + body + end)
+            else:
+                self._send_large(head, body)
+                self._send_out(end)
             self._answered(request)
+
+    def _send_large(self, head: bytes, body: bytes) -> None:
+        """Send a body as it is: one that many ask for, and take slowly, is in memory once, and not once for each."""
+        self._send_out(head)
+        self._uncork()
+        self._raw_write(body)
 
     def _begin_steps(
         self, request: Request, status: int, fields: Iterable[tuple[Any, Any]], words: str | bytes | None

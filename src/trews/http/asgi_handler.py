@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from trews.errors import ConnectionClosed
 from trews.http.asgi_exchange import BODY, DONE, STARTED, TRAILERS, WAITING, Exchange, http_scope
 from trews.http.asgi_lifespan import Lifespan, StartupFailed
-from trews.http.errors import BadMessage
-from trews.http.http1 import BadAnswer
+from trews.http.errors import BadAnswer, BadMessage
 from trews.http.request import Answer, Request
 from trews.names import takes
 from trews.phase import Phase

@@ -1,7 +1,9 @@
-"""What goes wrong in HTTP: by the peer (`BadMessage`), or as the answer that a handler wants (`Error`).
+"""What goes wrong in HTTP: by the peer (`BadMessage`), by this program (`BadAnswer`), or as
+the answer that a handler wants (`Error`).
 
 HTTPError
 ├── BadMessage    the peer's message cannot be accepted; has the status that says so
+├── BadAnswer     also ValueError: what this program wants to send is no message
 └── Error         raised by a handler: the answer is this status
 """
 
@@ -63,6 +65,10 @@ class Error(HTTPError):
 
     def __str__(self) -> str:
         return f"{self.status} {self.text or reason(self.status)}"
+
+
+class BadAnswer(HTTPError, ValueError):
+    """What this program wants to send is no HTTP message; nothing of it was sent."""
 
 
 def reason(status: int) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from trews.http.errors import BadMessage, reason
+from trews.http.errors import BadAnswer, BadMessage, reason
 from trews.http.head import Fields, Limits, ResponseHead, check_incomplete_fields, scan_trailers
 
 if TYPE_CHECKING:
@@ -238,10 +238,6 @@ def body_of_response(
 
 
 # -- messages that go
-
-
-class BadAnswer(ValueError):
-    """What this program wants to send is no HTTP message; nothing of it was sent."""
 
 
 def check_name(name: bytes) -> bytes:

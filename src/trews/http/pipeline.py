@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EAGER: Final[bool] = sys.version_info >= (3, 12)  # whether a task may begin at once
 REQUESTS_A_TURN: Final = 64  # of one connection; then the others get theirs
 _DONE: Final[Any] = Answer.DONE
+LARGE: Final = 256 * 1024  # bytes of a body that is not copied behind its head
 _TASK: Final[Any] = Task  # of Any, as mypy looks at it as Python 3.11 has it
 _TEXT: Final = status_line(200) + b"Content-Type: text/plain; charset=utf-8\r\n"
 _BYTES: Final = status_line(200) + b"Content-Type: application/octet-stream\r\n"
@@ -215,7 +216,7 @@ class Pipeline:
         else:
             self._connection.take_result(request, result, context, data[end:])
             return None
-        if self.has_news or request._state:
+        if self.has_news or request._state or len(body) > LARGE:
             self._connection.take_result(request, result, context, data[end:])
             return None
         if self.is_logged:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from trews.http.http1 import BadAnswer, Writer, has_no_body
+from trews.http.errors import BadAnswer
+from trews.http.http1 import Writer, has_no_body
 from trews.http.pipeline import date_line
 from trews.http.request import Request
 

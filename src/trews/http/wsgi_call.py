@@ -11,8 +11,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from trews.http.environ import fill
+from trews.http.errors import BadAnswer
 from trews.http.head import RequestHead
-from trews.http.http1 import NUMBERS, BadAnswer, as_latin1, check_name, check_value, has_no_body
+from trews.http.http1 import NUMBERS, as_latin1, check_name, check_value, has_no_body
 from trews.http.pipeline import date_line
 
 if TYPE_CHECKING:
