@@ -59,6 +59,22 @@ async def rest_of(connection: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
+    ("call", "right"),
+    [
+        (lambda: http.serve(path), "http.serve takes the handler, then"),
+        (lambda: http.serve("localhost:8080", path), "http.serve takes the handler, then"),
+        (lambda: http.serve(path, "localhost", 8080), "http.serve takes the handler, then"),
+        (lambda: http.serve(path, host="localhost", port=8080), "http.serve takes the handler, then"),
+        (lambda: http.Server(path, *[8080]), "http.Server takes the handler; where"),
+        (lambda: http.Server(path, port=8080), "http.Server takes the handler; where"),
+    ],
+)
+def test_who_calls_it_wrongly_is_told_the_right_call(call: Any, right: str) -> None:
+    with pytest.raises(TypeError, match=right):
+        call()
+
+
+@pytest.mark.parametrize(
     ("settings", "error"),
     [
         ({"max_haed": 1}, TypeError),

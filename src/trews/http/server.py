@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from trews.endpoint import Endpoint
+from trews.endpoint import Endpoint, check_call
 from trews.handler import derive
 from trews.http.access_log import read_access_log
 from trews.http.connection import HTTPConnection
@@ -49,6 +49,15 @@ _NOT_OURS = ("framer", "max_message", "message_timeout", "half_close")
 _LIMITS = ("max_connections", "max_connections_per_host", "max_handshakes")
 
 
+_RIGHT = (
+    "http.serve takes the handler, then where to listen: "
+    'http.serve(app, "localhost:8080"), or http.serve(app, 8080) for all interfaces'
+)
+_RIGHT_SERVER = (
+    'http.Server takes the handler; where to listen is said to listen(): http.Server(app).listen("localhost:8080")'
+)
+
+
 class Server(StreamServer):
     """Serves HTTP/1.1 on any number of endpoints.
 
@@ -82,6 +91,11 @@ class Server(StreamServer):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_names(cls, Server, _private)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if cls.__init__ is Server.__init__ and (len(args) > 1 or not {"host", "port"}.isdisjoint(kwargs)):
+            raise TypeError(_RIGHT_SERVER)
+        return super().__new__(cls, *args, **kwargs)
 
     def __init__(self, app: Any, **settings: Any) -> None:
         limits = {name: settings.pop(name) for name in _LIMITS if name in settings}
@@ -165,6 +179,8 @@ def serve(app: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) -> D
     Raises:
         As `trews.serve`.
     """
+    bound = app.endpoints if isinstance(app, Server) else ()
+    check_call(_RIGHT, app, (*endpoints, *bound), settings)
     if isinstance(app, Server):
         return serve_stream(app, *endpoints, grace=grace, **settings)
     return serve_stream(Server(app, **settings), *endpoints, grace=grace)
