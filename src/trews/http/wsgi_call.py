@@ -132,6 +132,8 @@ class Call:
             start = _names.get(name)
             if start is None:
                 start = self._note(name, value)
+            elif not start:
+                self._note_length(value)
             if start:
                 # What is printable has no control characters; what is not may have a tab, or none of them.
                 raw = as_latin1(value) if value.isprintable() else check_value(start[2:-2], as_latin1(value))
@@ -147,9 +149,9 @@ class Call:
         raw = check_name(as_latin1(name))
         lower = name.lower()
         if lower == "content-length":
-            if not value.isascii() or not value.isdigit() or len(value) > 18 or 0 <= self.length != int(value):
-                raise BadAnswer(f"Content-Length is one number, not {value!r} (RFC 9110, 8.6)")
-            self.length = self.left = int(value)
+            self._note_length(value)
+            if len(_names) < _MAX_KNOWN:
+                _names[name] = b""
             return b""
         if lower in _HOP_BY_HOP:
             raise BadAnswer(f"{name} is a matter of the server, and no header of an application (PEP 3333)")
@@ -159,6 +161,12 @@ class Call:
         elif len(_names) < _MAX_KNOWN:
             _names[name] = start
         return start
+
+    def _note_length(self, value: str) -> None:
+        """The value of Content-Length, which is not sent as it is."""
+        if not value.isascii() or not value.isdigit() or len(value) > 18 or 0 <= self.length != int(value):
+            raise BadAnswer(f"Content-Length is one number, not {value!r} (RFC 9110, 8.6)")
+        self.length = self.left = int(value)
 
     def __call__(self, data: Any) -> None:
         """The `write` that `start_response` returns, which is this: a method would be one more object a request."""
