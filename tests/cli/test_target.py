@@ -114,7 +114,7 @@ def test_a_file_is_the_module_of_its_classes():
         ("syntax.py:X", "cannot import 'syntax.py': SyntaxError: invalid syntax (syntax.py:1)"),
         ("exits:X", "cannot import 'exits': SystemExit: 3 (exits.py:2)"),
         ("needs:X", "cannot import 'needs': ModuleNotFoundError: No module named 'nothing_of_that_name' (needs.py:1)"),
-        ("serves:X", "cannot import 'serves': RuntimeError: it serves when it is imported; put trews.serve"),
+        ("serves:X", "cannot import 'serves': RuntimeError: it serves when it is imported; put serve(...)"),
         ("serves.py:X", 'under `if __name__ == "__main__":` (serves.py:2)'),
         ("app:plain", "app:plain cannot be served: it is a function without `async`, not"),
         ("app:asking", "app:asking cannot be served: it is a function with `yield`, not"),
