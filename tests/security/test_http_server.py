@@ -433,3 +433,36 @@ def test_memory_after_many_requests_and_connections() -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 20 * KIB
+
+
+# -- what the application has left running
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_an_asgi_application_left_running_does_not_answer_once_more(fails: bool) -> None:
+    late: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def answer(delay: float, what: bytes) -> None:
+            await asyncio.sleep(delay)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": what})
+
+        if scope["path"] != "/left":
+            await answer(3, b"second")
+            return
+        late.append(asyncio.ensure_future(answer(2, b"of the first")))
+        late.append(asyncio.ensure_future(receive()))
+        late.append(asyncio.ensure_future(receive()))
+        if fails:
+            raise RuntimeError("it has failed")
+
+    w = serve(http.asgi(app))
+    w.feed(get("/left") + get("/next")).advance(1)
+    assert statuses(w) == [500]
+    w.advance(1.5)
+    assert w.sent() == b""
+    w.advance(2)
+    assert [answer.body for answer in told(w)] == [b"second"]
+    assert all(task.done() and task.exception() is None for task in late)
+    assert late[2].result() == {"type": "http.disconnect"}

@@ -117,13 +117,20 @@ class ASGI:
         scope["state"] = self._state.copy()
         exchange = Exchange(request, self)
         try:
-            await self._app(scope, exchange.receive, exchange.send)
-        except Exception as exc:
-            if not exchange.is_told or exchange.state == DONE:
-                raise
-            logger.info("%r: %r ended after its client had gone", connection, request, exc_info=exc)
-        if exchange.state != DONE:
-            self._unanswered(exchange)
+            try:
+                await self._app(scope, exchange.receive, exchange.send)
+            except Exception as exc:
+                if not exchange.is_told or exchange.state == DONE:
+                    raise
+                logger.info("%r: %r ended after its client had gone", connection, request, exc_info=exc)
+            if exchange.state != DONE:
+                self._unanswered(exchange)
+        finally:
+            # What the application has left running must not answer once more: the client would take it for the answer
+            # to its next request.
+            exchange.state = DONE
+            if request._waiters is not None:
+                self.wake(request)
 
     def _unanswered(self, exchange: Exchange) -> None:
         """The application has returned, and there is no answer, or half of one."""
@@ -367,7 +374,11 @@ _MISSING = {
     BODY: "the ASGI application returned in the middle of its answer: 'more_body' was True to the last",
     TRAILERS: "the ASGI application returned without the trailers that its 'http.response.start' announced",
 }
-_BEFORE_BODY = {WAITING: "after 'http.response.start'", TRAILERS: "until 'more_body' is False, and it was"}
+_BEFORE_BODY = {
+    WAITING: "after 'http.response.start'",
+    TRAILERS: "until 'more_body' is False, and it was",
+    DONE: "while its request is in progress, and it is over",
+}
 
 
 def scope_base(request: Request) -> dict[str, Any]:
