@@ -466,3 +466,26 @@ def test_what_an_asgi_application_left_running_does_not_answer_once_more(fails: 
     assert [answer.body for answer in told(w)] == [b"second"]
     assert all(task.done() and task.exception() is None for task in late)
     assert late[2].result() == {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize("path", ["/list", "/parts", "/boom"])
+def test_the_write_of_a_wsgi_request_writes_nothing_into_the_next_answer(path: str) -> None:
+    kept: list[Any] = []
+    refused: list[BaseException] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        kept.append(start_response("200 OK", []))
+        if len(kept) > 1:
+            try:
+                kept[0](b"late")
+            except Exception as exc:
+                refused.append(exc)
+        if environ["PATH_INFO"] == "/boom":
+            raise ValueError
+        return [b"a", b"b"] if environ["PATH_INFO"] == "/parts" else [b"ab"]
+
+    w = serve(http.wsgi(app, threads=0))
+    w.feed(get(path) + get("/next"))
+    w.feed(get("/next"))
+    assert [answer.status for answer in told(w)] == [500 if path == "/boom" else 200, 200, 200]
+    assert [type(exc) for exc in refused] == [RuntimeError, RuntimeError]

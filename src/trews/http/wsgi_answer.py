@@ -57,9 +57,15 @@ def checked(block: Any) -> Any:
 
 
 def request_of(call: Call) -> Request:
-    """The request that is answered; on the short way there was none so far."""
+    """The request that is answered; on the short way there was none so far.
+
+    Raises:
+        RuntimeError: the answer is complete. Somebody has kept `write()`; the connection is at other requests by now.
+    """
     request: Request | None = call.request
     if request is None:
+        if call.connection is None:
+            raise RuntimeError("write() was called when the answer was complete already (PEP 3333)")
         request = call.request = Request(call.connection, call.head)
         call.connection._exchange = request
     return request

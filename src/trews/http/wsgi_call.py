@@ -64,7 +64,7 @@ class Call:
         length: Content-Length, -1 without one.
         left: bytes of it that are to come, -1 without one.
         is_begun: the head is on its way.
-        connection, head, request: whose it is, for who needs that.
+        connection, head, request: whose it is, for who needs that; no connection: it is over, without a Request.
     """
 
     __slots__ = (
@@ -229,19 +229,24 @@ class Direct:
         call = Call(environ, self._sink)
         call.connection = self._connection
         call.head = head
-        result = self._app(environ, call.start_response)
-        if type(result) is list and len(result) == 1 and not call.is_begun:
-            body: Any = result[0]
-            status = call.status
-            if (
-                isinstance(body, bytes)
-                and status
-                and (call.length < 0 or call.length == len(body))
-                and head.method != "HEAD"
-                and not has_no_body(status)
-            ):
-                return call.whole(body)
-        return self._gateway.outcome(call, result)
+        try:
+            result = self._app(environ, call.start_response)
+            if type(result) is list and len(result) == 1 and not call.is_begun:
+                body: Any = result[0]
+                status = call.status
+                if (
+                    isinstance(body, bytes)
+                    and status
+                    and (call.length < 0 or call.length == len(body))
+                    and head.method != "HEAD"
+                    and not has_no_body(status)
+                ):
+                    call.connection = None
+                    return call.whole(body)
+            return self._gateway.outcome(call, result)
+        except BaseException:
+            call.connection = None
+            raise
 
 
 def _check_status(status: Any) -> _Status:

@@ -191,6 +191,7 @@ class WSGI:
                 is_streamed = True
                 return request_of(call), self._stream(call, result, first, blocks)
             if call.request is None:
+                call.connection = None
                 return whole(call, first)
             finish_whole(call, first)
             return call.request, None
