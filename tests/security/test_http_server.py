@@ -489,3 +489,16 @@ def test_the_write_of_a_wsgi_request_writes_nothing_into_the_next_answer(path: s
     w.feed(get("/next"))
     assert [answer.status for answer in told(w)] == [500 if path == "/boom" else 200, 200, 200]
     assert [type(exc) for exc in refused] == [RuntimeError, RuntimeError]
+
+
+@pytest.mark.parametrize("framing", [{"Content_Length": "100000"}, {"Transfer_Encoding": "chunked"}])
+def test_slowloris_who_does_not_wait_for_100_continue_has_a_deadline(framing: dict[str, str]) -> None:
+    async def app(request: http.Request) -> bytes:
+        await asyncio.sleep(1)
+        return await request.read()
+
+    w = serve(app)
+    w.feed(get("/", "POST", Expect="100-continue", **framing)).advance(0.5)
+    w.feed(b"1\r\nx\r\n" if "Transfer_Encoding" in framing else b"x")
+    w.advance(12)
+    assert statuses(w) == [408]

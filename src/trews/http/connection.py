@@ -283,6 +283,7 @@ class HTTPConnection(Answering):
             except BadMessage as exc:
                 self._body_ends(body, exc)
                 return False
+            self._expect(body)  # who was to wait for 100 Continue, and has begun without it, owes the rest
         if body.is_complete:
             self._incoming = None
             if self._gathers and self._exchange is not None:
