@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 import tracemalloc
 from typing import Any
 
@@ -502,3 +503,28 @@ def test_slowloris_who_does_not_wait_for_100_continue_has_a_deadline(framing: di
     w.feed(b"1\r\nx\r\n" if "Transfer_Encoding" in framing else b"x")
     w.advance(12)
     assert statuses(w) == [408]
+
+
+def test_empty_lines_one_by_one_do_not_cost_more_and_more() -> None:
+    """What is done for each is counted in calls, as seconds are noise."""
+    calls = 0
+    spent: list[int] = []
+
+    def note(frame: Any, event: str, arg: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    w = serve(Served())
+    w.feed(b"\r\n\r\n")
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        for _ in range(500):
+            calls = 0
+            w.feed(b"\r\n")
+            spent.append(calls)
+    finally:
+        sys.setprofile(before)
+    assert spent[-1] < spent[10] + 50
+    w.feed(get("/here"))
+    assert statuses(w) == [200]

@@ -15,6 +15,7 @@ Source: RFC 9112, 9; RFC 9110, 10.1.1.
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trews.errors import Aborted, ClosedByPeer, ClosedLocally, IdleTooLong
@@ -41,6 +42,7 @@ logger = logging.getLogger("trews.http")
 
 _OPEN = Phase.OPEN
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 
 
 class HTTPConnection(Answering):
@@ -246,8 +248,9 @@ class HTTPConnection(Answering):
         if self._scanned and data.find(b"\r\n\r\n", max(at, self._scanned - 3)) < 0:
             self._await_head(data[at:])
             return None
-        while data.startswith(b"\r\n", at):  # RFC 9112, 2.2: empty lines before a request are passed over
-            at += 2
+        empty = _EMPTY_LINES.match(data, at)  # RFC 9112, 2.2: passed over; all of them again whenever one more comes
+        if empty is not None:
+            at = empty.end()
         size = len(data)
         head = scan_request(data, at, self.head_limits) if size - at > 1 else None
         if head is None:
