@@ -528,3 +528,22 @@ def test_empty_lines_one_by_one_do_not_cost_more_and_more() -> None:
     assert spent[-1] < spent[10] + 50
     w.feed(get("/here"))
     assert statuses(w) == [200]
+
+
+def test_cve_2025_69229_a_body_that_is_read_in_small_pieces_takes_no_more_memory() -> None:
+    async def app(request: http.Request) -> str:
+        return str(len(await request.read()))
+
+    size = 40 * KIB
+    w = serve(app)
+    w.feed(get("/", "POST", Content_Length=str(size)))
+    tracemalloc.start()
+    try:
+        for _ in range(size // 2 - 1):
+            w.feed(b"xy")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    w.feed(b"xy")
+    assert [answer.body for answer in told(w)] == [b"40960"]
+    assert held < 3 * size  # it was 21 times

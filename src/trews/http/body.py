@@ -100,15 +100,8 @@ class Body:
         return end
 
     def _keep(self, piece: bytes) -> None:
-        pieces = self._pieces
-        size = len(piece)
-        self.size += size
-        if size >= SMALL:
-            pieces.append(piece)
-        elif pieces and type(pieces[-1]) is bytearray and len(pieces[-1]) < SMALL:
-            pieces[-1] += piece
-        else:
-            pieces.append(bytearray(piece) if pieces else piece)
+        self.size += len(piece)
+        keep(self._pieces, piece)
 
     def skip(self) -> None:
         """Nobody wants what is left of it."""
@@ -164,6 +157,16 @@ class Body:
                 if self._waiter is waiter:
                     self._waiter = None
         return self.take()
+
+
+def keep(pieces: deque[bytes | bytearray] | list[bytes | bytearray], piece: bytes) -> None:
+    """Add a piece to those that are kept; small ones are put together."""
+    if len(piece) >= SMALL:
+        pieces.append(piece)
+    elif pieces and type(pieces[-1]) is bytearray and len(pieces[-1]) < SMALL:
+        pieces[-1] += piece
+    else:
+        pieces.append(bytearray(piece) if pieces else piece)
 
 
 def incomplete(connection: HTTPConnection) -> IncompleteMessage:

@@ -7,6 +7,7 @@ import re
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from trews.http.body import keep
 from trews.http.content import as_bytes, decode_json, decode_text, parse_query, percent_decoded
 from trews.http.cookies import parse_cookies
 from trews.http.forwarded import Origin
@@ -54,7 +55,7 @@ class Request:
     _waiters: list[asyncio.Future[None]] | None = None  # for the end of the answer or of the client (ASGI)
     _begun_at = 0.0  # for the logs, if there are any
     _is_logged = False
-    _pieces: list[bytes] | None = None  # of a body that is being read
+    _pieces: list[bytes | bytearray] | None = None  # of a body that is being read
     _content: bytes | None = None
 
     def __init__(self, connection: HTTPConnection, head: RequestHead) -> None:
@@ -221,8 +222,8 @@ class Request:
                 self._pieces = []
             pieces = self._pieces
             while piece := await body.next():
-                pieces.append(piece)
-            self._set_content(b"".join(pieces))
+                keep(pieces, piece)
+            self._set_content(bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces))
             self._pieces = None
         return self.content
 
