@@ -226,7 +226,7 @@ def test_a_body_comes_with_500_bytes_a_second_after_10_s(app: Any) -> None:
 
 @BOTH
 def test_bytes_that_have_come_count_for_later(app: Any) -> None:
-    w = serve(app)
+    w = serve(app, keep_alive_timeout=None)
     w.feed(HEAD + bytes(50_000)).advance(99)
     assert not w.closed
     w.advance(2)

@@ -547,3 +547,14 @@ def test_cve_2025_69229_a_body_that_is_read_in_small_pieces_takes_no_more_memory
     w.feed(b"xy")
     assert [answer.body for answer in told(w)] == [b"40960"]
     assert held < 3 * size  # it was 21 times
+
+
+@BOTH
+def test_slow_post_a_body_that_began_fast_may_not_pause_for_hours(kind: type[Served]) -> None:
+    w = serve(kind())
+    w.feed(get("/", "POST", Content_Length="500000") + bytes(400_000))
+    w.advance(70)
+    w.feed(bytes(1000)).advance(70)
+    assert not w.closed
+    w.advance(10)
+    assert statuses(w) == [408]

@@ -47,6 +47,7 @@ class HTTPDeadlines(Deadlines):
             self._held_at = self._clock.now()
         elif body is not None and body.begun_at:
             body.begun_at += self._clock.now() - max(self._held_at, body.begun_at)
+            self.heard()
             self.watch()
 
     def _check_open(self, connection: Lifecycle, now: float) -> float:
@@ -81,14 +82,16 @@ class HTTPDeadlines(Deadlines):
         # To look whether the next request comes, when this one has ended.
         return now + keep_alive if keep_alive is not None else 0.0
 
-    @staticmethod
-    def _body_due(connection: Any, body: Body) -> float:
+    def _body_due(self, connection: Any, body: Body) -> float:
         """When so many bytes of a body as have come are too few; 0.0: the peer is not to blame that no more come."""
         timeout: float | None = connection.body_timeout
         if timeout is None or not body.begun_at or not connection._is_reading:
             return 0.0
         rate: float = connection.min_body_rate
-        return body.begun_at + max(timeout, body.total / rate if rate else 0.0)
+        due: float = body.begun_at + max(timeout, body.total / rate if rate else 0.0)
+        # Who has sent 10 MiB at once has not paid for six hours of silence with it.
+        silent: float | None = connection.keep_alive_timeout
+        return due if silent is None else min(due, self._idle_at(max(silent, timeout)))
 
     def _expire(self, connection: Any) -> None:
         if connection._incoming is not None:

@@ -74,7 +74,7 @@ class Server(StreamServer):
         max_body: 10 MiB (413). max_trailers: 8 KiB (431).
         head_timeout: from a head's first byte to its last, 10 s (408).
         min_body_rate: 500 bytes/s, on average, after `body_timeout`, 10 s (408).
-        keep_alive_timeout: how long a connection may ask nothing, 75 s.
+        keep_alive_timeout: how long a connection may ask nothing, or send nothing of a body, 75 s.
         trusted_proxies: addresses, networks and "unix", whose `proxy_fields` are believed: X-Forwarded-For and
             X-Forwarded-Proto, or those that are named (see `http.forwarded`). None is nobody.
         access_log: "common", "combined", "json", a logger, or a function that gets `http.access_log.Entry`.
