@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.http.gateways import MODES, Body, ask, fails, get, hello, parts, returns
+from tests.http.serving import get as raw
+from tests.http.serving import serve, told
 from trews import http
 
 TEXT = [("Content-Type", "text/plain")]
@@ -239,3 +241,28 @@ def test_errors_go_to_the_log(threads, caplog):
         "wsgi.errors: two",
         "wsgi.errors: three",
     ]
+
+
+@pytest.mark.parametrize("name", ["Content-Type", "Location", "Date"])
+def test_a_field_that_is_one_is_not_sent_twice(name, threads):
+    def app(environ, start_response):
+        start_response("200 OK", [(name, "a"), (name.lower(), "b")])
+        return [b"x"]
+
+    answer, errors = fails(app, threads)
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert len(errors) == 1
+
+
+def test_the_short_way_sends_what_the_long_one_does():
+    def app(environ, start_response):
+        start_response(environ["QUERY_STRING"].replace("%20", " "), [])
+        return [b"abc"]
+
+    for version in ("1.0", "1.1"):
+        for status, expected in (("205%20Reset", (205, b"")), ("999%20X", (500, None)), ("600%20X", (500, None))):
+            w = serve(http.wsgi(app, threads=0))
+            w.feed(raw("/?" + status, version=version, Connection="keep-alive"))
+            (answer,) = told(w)
+            assert answer.status == expected[0]
+            assert expected[1] is None or answer.body == expected[1]

@@ -19,7 +19,7 @@ from trews.http.pipeline import date_line
 if TYPE_CHECKING:
     from mypy_extensions import i64
 
-_STATUS: Final = re.compile(r"[2-9][0-9][0-9] [\t -~\x80-\xff]*")
+_STATUS: Final = re.compile(r"[2-5][0-9][0-9] [\t -~\x80-\xff]*")
 _MAX_KNOWN: Final = 256  # status lines and names of fields that are remembered
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -122,6 +122,8 @@ class Call:
         lines = known.line
         self.length = self.left = -1
         self._has_date = False
+        has_type: bool = False
+        has_location: bool = False
         for pair in headers:
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise BadAnswer(f"a header is a tuple of a name and a value, not {pair!r} (PEP 3333)")
@@ -134,7 +136,16 @@ class Call:
                 start = self._note(name, value)
             elif not start:
                 self._note_length(value)
-            if start:
+            size: i64 = len(start)
+            if size == 16 and name.lower() == "content-type":  # with CR LF before it, and ": " behind
+                if has_type:
+                    raise BadAnswer("an answer has one field Content-Type, not two (RFC 9110, 5.3)")
+                has_type = True
+            elif size == 12 and name.lower() == "location":
+                if has_location:
+                    raise BadAnswer("an answer has one field Location, not two (RFC 9110, 5.3)")
+                has_location = True
+            if size:
                 # What is printable has no control characters; what is not may have a tab, or none of them.
                 raw = as_latin1(value) if value.isprintable() else check_value(start[2:-2], as_latin1(value))
                 lines = b"%b%b%b" % (lines, start, raw)  # for a few fields half the cost of joining a list
@@ -157,6 +168,8 @@ class Call:
             raise BadAnswer(f"{name} is a matter of the server, and no header of an application (PEP 3333)")
         start = b"\r\n" + raw + b": "
         if lower == "date":
+            if self._has_date:
+                raise BadAnswer("an answer has one field Date, not two (RFC 9110, 5.3)")
             self._has_date = True
         elif len(_names) < _MAX_KNOWN:
             _names[name] = start
@@ -239,6 +252,7 @@ class Direct:
                     and status
                     and (call.length < 0 or call.length == len(body))
                     and head.method != "HEAD"
+                    and status != 205
                     and not has_no_body(status)
                 ):
                     call.connection = None
