@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -346,3 +347,80 @@ def test_a_handler_may_end_the_connection(method: str, kind: str) -> None:
     assert w.was_reset is (method == "abort")
     w.eof() if method == "close" else None
     assert w.connection._is_ended
+
+
+async def _sleeps_after_its_last() -> AsyncIterator[str]:
+    yield "data"
+    await asyncio.sleep(1)
+
+
+async def _sleeps_without_any() -> AsyncIterator[str]:
+    await asyncio.sleep(1)
+    if not asyncio:
+        yield ""
+
+
+async def _in_steps(request: http.Request) -> None:
+    request.start()
+    request.write("data")
+    await asyncio.sleep(1)
+    request.finish()
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        lambda request: http.Response(_sleeps_after_its_last()),
+        lambda request: http.Response(_sleeps_without_any()),
+        _in_steps,
+    ],
+)
+def test_a_connection_is_gone_when_the_answer_to_a_client_that_was_lost_ends(app: Any) -> None:
+    w = serve(app)
+    w.feed(get())
+    w.reset()
+    assert w.connection in w.connection.server._alive.values()
+    w.advance(2)
+    assert not w.connection.server._alive
+
+
+def test_a_stream_that_says_nothing_more_to_a_client_that_has_ended_is_closed() -> None:
+    ends: list[str] = []
+
+    async def pieces() -> AsyncIterator[str]:
+        try:
+            yield "hello"
+            await asyncio.Event().wait()
+        finally:
+            ends.append("closed")
+
+    w = serve(lambda request: http.Response(pieces()), close_timeout=30)
+    w.feed(get()).advance(100)
+    assert not ends
+    w.eof().advance(29)
+    assert not ends
+    w.advance(1)
+    assert ends == ["closed"]
+    assert w.was_reset
+    assert not w.connection.server._alive
+
+
+def test_a_stream_that_goes_on_is_sent_to_a_client_that_has_ended() -> None:
+    async def pieces() -> AsyncIterator[str]:
+        for number in range(10):
+            yield str(number)
+            await asyncio.sleep(20)
+
+    w = serve(lambda request: http.Response(pieces()), close_timeout=30)
+    w.feed(get()).eof().advance(1000)
+    assert told(w)[0].body == b"0123456789"
+
+
+def test_start_without_finish_or_defer_is_an_error_of_a_plain_handler_too(caplog: pytest.LogCaptureFixture) -> None:
+    def app(request: http.Request) -> None:
+        request.start().write("half")
+
+    w = serve(app)
+    w.feed(get())
+    assert w.was_reset
+    assert "without finish() or defer()" in caplog.text

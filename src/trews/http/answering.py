@@ -117,6 +117,8 @@ class Answering(Connection):
             self._handle(request, result, context)
         elif result is not None or request._state is Answer.NONE:
             self._use(request, result, context)
+        elif request._state is Answer.BEGUN and not request._is_deferred:
+            self._handler_failed(request, _unfinished())
 
     def _use(self, request: Request, result: Any, context: contextvars.Context) -> None:
         """Answer with this, if nothing was answered yet."""
@@ -189,9 +191,7 @@ class Answering(Connection):
         elif (result := task.result()) is not None or request._state is Answer.NONE or self._phase is not _OPEN:
             self._use(request, result, context)
         elif request._state is Answer.BEGUN and not request._is_deferred:
-            self._handler_failed(
-                request, RuntimeError("the handler returned after start(), without finish() or defer()")
-            )
+            self._handler_failed(request, _unfinished())
 
     # -- what goes on beside the requests that follow
 
@@ -485,6 +485,8 @@ class Answering(Connection):
                 self._shut(ClosedLocally("the last answer was given"))
             elif not self._is_serving:
                 self._go_on_soon()
+        elif task is not None:
+            self._pump_soon()  # it was all that the end of the connection waited for
 
     def _log(self, request: Request | None, status: int, size: int, is_complete: bool = True) -> None:
         """For the logs: a request has ended, each once; `request` is None if there was none that could be read."""
@@ -506,6 +508,10 @@ class Answering(Connection):
             self._log(request, writer.status, writer.sent, False)
         else:
             self._log(request, GONE, 0, False)
+
+
+def _unfinished() -> RuntimeError:
+    return RuntimeError("the handler returned after start(), without finish() or defer()")
 
 
 async def close(body: Any) -> None:

@@ -158,6 +158,7 @@ class HTTPConnection(Answering):
     def eof_received(self) -> bool:
         keeps = super().eof_received()
         self._client_left()
+        self._deadlines.begin_farewell()
         self._go_on()
         return keeps
 
@@ -393,6 +394,14 @@ class HTTPConnection(Answering):
 
     def _head_too_slow(self) -> None:
         self._refuse(BadMessage(408, f"a head that took over {self.head_timeout:g} s"))
+
+    def _waits_in_vain(self) -> bool:
+        """Whether an answer has begun, and the client, which may have gone, has ended."""
+        request = self._exchange
+        return self._is_eof and request is not None and request._state is Answer.BEGUN
+
+    def _farewell(self) -> None:
+        self._drop(Aborted(f"the client has ended, and nothing more was sent for {self.close_timeout:g} s"))
 
     def _idle_too_long(self) -> None:
         if self._is_draining:

@@ -39,6 +39,12 @@ class HTTPDeadlines(Deadlines):
         self._last_call = self._clock.now() + LAST_CALL
         self.watch()
 
+    def begin_farewell(self) -> None:
+        """The peer has ended. It may be gone, or wait for its answer: it has to go on, so that this shows."""
+        if self._connection.close_timeout is not None:
+            self.heard()
+            self._wheel.arm(self, self._idle_at(self._connection.close_timeout))
+
     def reads(self, reads: bool) -> None:
         """The peer is not read from, and its time stands still; or it is again."""
         connection: Any = self._connection
@@ -79,6 +85,8 @@ class HTTPDeadlines(Deadlines):
             if connection._is_draining and not connection.bytes_in:
                 return self._last_call
             return self._idle_at(keep_alive) if keep_alive is not None else 0.0
+        elif connection.close_timeout is not None and connection._waits_in_vain():
+            return self._idle_at(connection.close_timeout)
         # To look whether the next request comes, when this one has ended.
         return now + keep_alive if keep_alive is not None else 0.0
 
@@ -96,6 +104,8 @@ class HTTPDeadlines(Deadlines):
     def _expire(self, connection: Any) -> None:
         if connection._incoming is not None:
             connection._body_too_slow(connection._incoming)
+        elif connection._exchange is not None:
+            connection._farewell()
         elif connection._head_at:
             connection._head_too_slow()
         else:
