@@ -356,8 +356,8 @@ async def _sleeps_after_its_last() -> AsyncIterator[str]:
 
 async def _sleeps_without_any() -> AsyncIterator[str]:
     await asyncio.sleep(1)
-    if not asyncio:
-        yield ""
+    for piece in ():
+        yield piece
 
 
 async def _in_steps(request: http.Request) -> None:
