@@ -356,7 +356,8 @@ async def _sleeps_after_its_last() -> AsyncIterator[str]:
 
 async def _sleeps_without_any() -> AsyncIterator[str]:
     await asyncio.sleep(1)
-    for piece in ():
+    nothing: tuple[str, ...] = ()
+    for piece in nothing:
         yield piece
 
 
