@@ -1,5 +1,5 @@
 # make check   static: format, lint, types, layers, mirror, names, links, sizes (make -k check: all, though one fails)
-# make test    the fast set, about four minutes
+# make test    the fast set, about eight minutes
 # make compiled  the tree with its hot modules compiled, in build/compiled/VERSION, for PYTHONPATH
 # make demo    a chat to join by telnet
 # make bench   what a request costs, beside the peers; python -m bench NAME... for some of it
