@@ -558,3 +558,18 @@ def test_slow_post_a_body_that_began_fast_may_not_pause_for_hours(kind: type[Ser
     assert not w.closed
     w.advance(10)
     assert statuses(w) == [408]
+
+
+def test_cve_2020_7694_what_a_wsgi_application_logs_moves_no_cursor(caplog: pytest.LogCaptureFixture) -> None:
+    """Flask writes the path of a request that failed to wsgi.errors, decoded."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        environ["wsgi.errors"].write(f"failed on {environ['PATH_INFO']}\r\n\tin line 1\n")
+        start_response("200 OK", [])
+        return [b""]
+
+    serve(http.wsgi(app, threads=0)).feed(get("/%1b[2J%0d%c2%9b%00"))
+    assert [record.getMessage() for record in caplog.records] == [
+        "wsgi.errors: failed on /\\x1b[2J\\x0d\xc2\\x9b\\x00",
+        "wsgi.errors: \tin line 1",
+    ]

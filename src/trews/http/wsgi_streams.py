@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import stat
 import threading
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trews.http")
 
 BLOCK = 64 * 1024  # bytes of a file, or of an input, at once
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 MAX_LINE = 8 * 1024  # characters of wsgi.errors that wait for the end of their line
 
 
@@ -86,7 +88,7 @@ class ErrorLog:
             raise TypeError(f"wsgi.errors takes str, not {text!r} (PEP 3333)")
         *lines, rest = (getattr(self._local, "rest", "") + text).split("\n")
         for line in lines:
-            logger.error("wsgi.errors: %s", line)
+            _log(line)
         self._local.rest = rest
         if len(rest) > MAX_LINE:
             self.flush()
@@ -102,7 +104,16 @@ class ErrorLog:
         rest = getattr(self._local, "rest", "")
         if rest:
             self._local.rest = ""
-            logger.error("wsgi.errors: %s", rest)
+            _log(rest)
+
+
+def _log(line: str) -> None:
+    """Log a line. Frameworks write in it what a client has sent, such as the path, decoded: no terminal obeys that."""
+    logger.error("wsgi.errors: %s", _CONTROL.sub(_escape, line.rstrip("\r")))
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\x{ord(match.group()):02x}"
 
 
 class FileWrapper:
