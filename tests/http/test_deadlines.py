@@ -406,3 +406,13 @@ def test_fifty_that_dawdle_are_ended_while_others_are_served(kind: str, data: li
 
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         runner.run(main())
+
+
+def test_empty_lines_do_not_keep_a_connection() -> None:
+    w = serve(path, keep_alive_timeout=75)
+    w.feed(get())
+    for _ in range(2):
+        w.advance(30).feed(b"\r\n")
+    assert not w.closed
+    w.advance(15)
+    assert w.closed

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from trews.deadlines import Deadlines
 from trews.phase import Phase
+from trews.transport.stream import StreamTransport
 
 if TYPE_CHECKING:
     from trews.http.body import Body
@@ -84,11 +85,18 @@ class HTTPDeadlines(Deadlines):
                 return connection._head_at + timeout if timeout is not None else 0.0
             if connection._is_draining and not connection.bytes_in:
                 return self._last_call
-            return self._idle_at(keep_alive) if keep_alive is not None else 0.0
+            return self._unasked_at(keep_alive) if keep_alive is not None else 0.0
         elif connection.close_timeout is not None and connection._waits_in_vain():
             return self._idle_at(connection.close_timeout)
         # To look whether the next request comes, when this one has ended.
         return now + keep_alive if keep_alive is not None else 0.0
+
+    def _unasked_at(self, timeout: float) -> float:
+        """When nobody will have asked for so long. Empty lines, which are passed over, ask for nothing."""
+        transport: Any = self._connection._transport
+        if isinstance(transport, StreamTransport):
+            return max(self.heard_at, transport.core.sent_at) + timeout
+        return self._idle_at(timeout)
 
     def _body_due(self, connection: Any, body: Body) -> float:
         """When so many bytes of a body as have come are too few; 0.0: the peer is not to blame that no more come."""
