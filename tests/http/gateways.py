@@ -23,9 +23,9 @@ class Noting(http.Server):
 
 
 @contextlib.asynccontextmanager
-async def served(app, threads=0, grace=5.0, **settings):
+async def served(app, threads=0, grace=5.0, stream_input=False, **settings):
     """The server of an application, on a port of its own."""
-    server = Noting(http.wsgi(app, threads=threads), **settings)
+    server = Noting(http.wsgi(app, threads=threads, stream_input=stream_input), **settings)
     server.listen("tcp:127.0.0.1:0")
     await server.start()
     try:

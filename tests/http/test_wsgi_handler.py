@@ -438,6 +438,12 @@ def test_what_is_no_number_of_threads(value, error):
         http.wsgi(hello, threads=value)
 
 
+@pytest.mark.parametrize(("settings", "error"), [({"threads": 0}, ValueError), ({}, TypeError)])
+def test_what_cannot_stream_its_input(settings, error):
+    with pytest.raises(error, match="stream_input"):
+        http.wsgi(hello, stream_input=True if settings else 1, **settings)
+
+
 def test_threads_are_the_default():
     assert 4 < http.wsgi(hello).threads <= 32
     assert "threads=" in repr(http.wsgi(hello))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import struct
 import threading
@@ -11,7 +12,8 @@ import pytest
 import uvloop
 
 import trews
-from tests.http.gateways import get, parts, send, served
+from tests.http import gateways
+from tests.http.gateways import get, parts, send
 from tests.servers import until
 
 LOOPS = {"trews": trews.EventLoop, "asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -26,6 +28,10 @@ def run(request):
             return runner.run(main)
 
     return run
+
+
+# Bodies as they come; otherwise nothing of them concerns a thread.
+served = functools.partial(gateways.served, stream_input=True)
 
 
 class App:
@@ -351,3 +357,28 @@ def test_what_is_not_begun_when_its_client_goes_is_not_called(run):
 
     run(main())
     assert called == ["/1", "/3"]
+
+
+def test_clients_that_send_slowly_hold_no_thread(run):
+    """Unless it is asked for: as many of them as there are threads would keep all others waiting."""
+    bodies = []
+
+    def app(environ, start_response):
+        bodies.append(environ["wsgi.input"].read())
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    async def main():
+        async with gateways.served(app, 2) as server:
+            slow = [await connect(server) for _ in range(4)]
+            for _, writer in slow:
+                writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 700000\r\n\r\n" + b"a" * 600_000)
+            assert parts(await send(server, get()))[2] == b"ok"
+            assert bodies == [b""]
+            for reader, writer in slow:
+                writer.write(b"b" * 100_000)
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+                writer.close()
+        assert bodies[1:] == [b"a" * 600_000 + b"b" * 100_000] * 4
+
+    run(main())

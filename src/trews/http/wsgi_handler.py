@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from trews.http.connection import HTTPConnection
     from trews.http.request import Request
 
-MEMORY = 512 * 1024  # bytes of an inline application's input that are kept in memory; more are in a temporary file
+MEMORY = 512 * 1024  # bytes of an application's input that are kept in memory; more are in a temporary file
 THREADS = min(32, (os.cpu_count() or 1) + 4)
 
 
-def wsgi(app: Any, *, threads: int | None = None) -> WSGI:
+def wsgi(app: Any, *, threads: int | None = None, stream_input: bool = False) -> WSGI:
     """A WSGI application as a handler: `http.serve(http.wsgi(app), 8080)`.
 
     Args:
@@ -50,9 +50,12 @@ def wsgi(app: Any, *, threads: int | None = None) -> WSGI:
         threads: how many requests it works on at once, each in a thread; further ones wait for their turn, in order.
             Four more than the machine has processors by default, 32 at most. 0: it is called in the loop, which does
             nothing else until it returns; the fastest, for applications that never block.
+        stream_input: it is called when the head is there, and reads the body as it comes, in its thread; so as many
+            slow clients as there are threads keep all others waiting. Otherwise the body is read first, into a
+            temporary file if it is more than 512 KiB, and a client that sends slowly holds no thread.
 
     Raises:
-        TypeError, ValueError: `app` is no WSGI application, or `threads` no number of threads.
+        TypeError, ValueError: `app` is no WSGI application, `threads` no number of threads, or 0 with `stream_input`.
     """
     if isinstance(app, type) or not callable(app) or not takes(app, 2):
         raise TypeError(f"a WSGI application is called with an environ and start_response (PEP 3333), not {app!r}")
@@ -62,7 +65,11 @@ def wsgi(app: Any, *, threads: int | None = None) -> WSGI:
         raise TypeError(f"threads is a whole number, not {threads!r}")
     if threads < 0:
         raise ValueError(f"threads is 0, which is none, or more, not {threads!r}")
-    return WSGI(app, threads)
+    if not isinstance(stream_input, bool):
+        raise TypeError(f"stream_input is True or False, not {stream_input!r}")
+    if stream_input and not threads:
+        raise ValueError("stream_input needs threads: in the loop nobody can wait for the body")
+    return WSGI(app, threads, stream_input)
 
 
 class WSGI:
@@ -71,13 +78,15 @@ class WSGI:
     Attributes:
         app: the application.
         threads: how many; 0 if it runs in the loop.
+        stream_input: whether it reads bodies as they come.
     """
 
     starts_at_head = True
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], threads: int) -> None:
+    def __init__(self, app: Callable[..., Iterable[bytes]], threads: int, stream_input: bool) -> None:
         self.app = app
         self.threads = threads
+        self.stream_input = stream_input
         self._shared = {
             "REQUEST_METHOD": "GET",  # until the request says something else
             "SCRIPT_NAME": "",
@@ -106,9 +115,11 @@ class WSGI:
 
     def __call__(self, request: Request) -> Any:
         """Answer a request."""
-        if self._pool is not None:
-            return ThreadedCall(self, request).run(self._pool)
         body = request._body
+        if self._pool is not None and (body is None or body.is_complete or self.stream_input):
+            return ThreadedCall(self, request).run(self._pool)
+        if self._pool is not None:
+            return self._call_in_thread_when_read(request, self._pool)
         if body is None or (body.is_complete and not body.size):
             return self._call_inline(request, None)
         if body.is_complete:
@@ -148,13 +159,16 @@ class WSGI:
                 environ["wsgi.input_terminated"] = True  # by its end, as there is no CONTENT_LENGTH
         return environ
 
+    async def _call_in_thread_when_read(self, request: Request, pool: concurrent.futures.Executor) -> None:
+        with tempfile.SpooledTemporaryFile(MEMORY) as stream:
+            await _read_into(stream, request)
+            await ThreadedCall(self, request, stream).run(pool)
+
     # -- inline
 
     async def _call_when_read(self, request: Request) -> None:
         with tempfile.SpooledTemporaryFile(MEMORY) as stream:
-            async for piece in request:
-                stream.write(piece)
-            stream.seek(0)
+            await _read_into(stream, request)
             rest = self._call_inline(request, stream)
             if rest is not None:
                 await rest
@@ -224,3 +238,10 @@ class WSGI:
             await send_file(call, wrapper, offset, size)
         finally:
             close(wrapper)
+
+
+async def _read_into(stream: Any, request: Request) -> None:
+    """Read a body whole, before an application is called."""
+    async for piece in request:
+        stream.write(piece)
+    stream.seek(0)

@@ -40,17 +40,18 @@ class ThreadedCall:
     Args:
         gateway: whose application it is.
         request: what it is to answer.
+        stream: its body, if that is all there; otherwise it is read as it comes.
     """
 
-    def __init__(self, gateway: WSGI, request: Request) -> None:
+    def __init__(self, gateway: WSGI, request: Request, stream: Any = None) -> None:
         self._app = gateway.app
         self._request = request
         self._connection = request.connection
         self._loop = asyncio.get_running_loop()  # where `call_from_thread` finds it
         self._failure: BaseException | None = None
         self._is_over = False
-        has_body = request._body is not None
-        stream = io.BufferedReader(BodyInput(self._take), BLOCK) if has_body else None
+        if stream is None and request._body is not None:
+            stream = io.BufferedReader(BodyInput(self._take), BLOCK)
         self._call = Call(gateway.environ(request, stream), self._sink)
         self._call.connection = request.connection
         self._call.head = request._head
