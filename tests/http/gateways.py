@@ -138,3 +138,15 @@ def fails(app, threads, request=None):
             return await send(server, request or get()), server.errors
 
     return trews.run(main())
+
+
+def environ_of(*pieces, threads, **settings):
+    seen = []
+
+    def app(environ, start_response):
+        seen.append(environ)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return []
+
+    assert parts(ask(app, *pieces, threads=threads, **settings))[0] == "HTTP/1.1 200 OK"
+    return seen[0]

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 import trews
-from tests.http.gateways import MODES, Body, ask, fails, get, hello, parts, returns, send, served
+from tests.http.gateways import MODES, Body, ask, environ_of, fails, get, hello, parts, returns, send, served
 from trews import http
 
 LOOPS = {"trews": trews.EventLoop, "asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
@@ -25,18 +25,6 @@ def threads(request):
 
 
 # -- what the application is called with
-
-
-def environ_of(*pieces, threads, **settings):
-    seen = []
-
-    def app(environ, start_response):
-        seen.append(environ)
-        start_response("200 OK", TEXT)
-        return []
-
-    assert parts(ask(app, *pieces, threads=threads, **settings))[0] == "HTTP/1.1 200 OK"
-    return seen[0]
 
 
 def test_the_environ(threads):
