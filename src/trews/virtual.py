@@ -127,13 +127,14 @@ class DetachedLoop(VirtualLoop):
 
     Attributes:
         is_real: time is that of the clock on the wall, as somebody outside works whom it cannot see.
+        in_threads: how many calls run in executors.
     """
 
     def __init__(self) -> None:
         self.is_real = False
         self._news = threading.Event()  # another thread has called
         self._threads = set(threading.enumerate())  # which are none of ours
-        self._in_threads = 0  # calls that run in executors
+        self.in_threads = 0
         super().__init__(poller="select")  # which needs no descriptor
 
     def pass_time(self, until: float) -> bool:
@@ -164,7 +165,7 @@ class DetachedLoop(VirtualLoop):
         own = getattr(getattr(self, "_default_executor", None), "_threads", ())
         return (
             self.is_real
-            or self._in_threads > 0
+            or self.in_threads > 0
             or len(self._selector.get_map()) > 0
             or any(thread not in self._threads and thread not in own for thread in threading.enumerate())
         )
@@ -181,12 +182,12 @@ class DetachedLoop(VirtualLoop):
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         future: asyncio.Future[Any] = super().run_in_executor(executor, func, *args)
-        self._in_threads += 1
+        self.in_threads += 1
         future.add_done_callback(self._returned_from_thread)
         return future
 
     def _returned_from_thread(self, future: asyncio.Future[Any]) -> None:
-        self._in_threads -= 1
+        self.in_threads -= 1
 
     def _make_self_pipe(self) -> None:
         self._csock = None

@@ -3,6 +3,9 @@
 import asyncio
 import gc
 import logging
+import subprocess
+import sys
+import weakref
 
 import pytest
 
@@ -221,6 +224,138 @@ def test_a_forgotten_client_leaves_nothing(caplog):
         http.test_client(echo).get("/")
         gc.collect()
     assert caplog.records == []
+
+
+def test_a_forgotten_client_ends_its_app(caplog):
+    events = []
+
+    class Noting(http.Server):
+        def on_stop(self):
+            events.append("stop")
+
+    async def app(request):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            events.append("cancelled")
+
+    client = http.test_client(Noting(app))
+    with pytest.raises(http.HTTPError, match="no answer to GET /"):
+        client.get("/")
+    ref = weakref.ref(client)
+    del client
+    gc.collect()
+    assert (ref(), events, caplog.records) == (None, ["cancelled", "stop"], [])
+
+
+def test_what_goes_wrong_when_it_was_forgotten_is_logged(caplog):
+    async def app(request):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ZeroDivisionError("on the way out")
+
+    client = http.test_client(app, timeout=1)
+    with pytest.raises(http.HTTPError, match="no answer"):
+        client.get("/")
+    del client
+    gc.collect()
+    assert "on the way out" in caplog.text
+
+
+async def lives(scope, receive, send):
+    """An ASGI application that takes any end of its lifespan but an orderly one for a failure, as Starlette does."""
+    if scope["type"] == "lifespan":
+        try:
+            assert (await receive())["type"] == "lifespan.startup"
+            await send({"type": "lifespan.startup.complete"})
+            assert (await receive())["type"] == "lifespan.shutdown"
+        except BaseException:
+            await send({"type": "lifespan.shutdown.failed", "message": "broken off"})
+            raise
+        scope["state"]["ended"].append("down")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["path"] == "/never":
+        await asyncio.Event().wait()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hi"})
+
+
+@pytest.mark.parametrize("path", ["/", "/never"])
+def test_a_forgotten_lifespan_ends_in_silence(path, caplog):
+    ended = []
+
+    async def app(scope, receive, send):
+        scope["state"]["ended"] = ended
+        await lives(scope, receive, send)
+
+    client = http.test_client(http.asgi(app))
+    if path == "/never":
+        with pytest.raises(http.HTTPError, match="no answer"):
+            client.get(path)
+    else:
+        assert client.get(path).text == "hi"
+    del client
+    gc.collect()
+    assert (ended, caplog.records) == (["down"], [])
+
+
+PIECES = """
+from trews import http
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    if environ["PATH_INFO"] == "/short":
+        yield b"short"
+        return
+    try:
+        while True:
+            yield b"a"
+    finally:
+        print("closed")
+
+client = http.test_client(http.wsgi(app))
+"""
+
+
+@pytest.mark.parametrize(
+    ("use", "printed"),
+    [
+        ('reply = client.stream("GET", "/")\nprint(next(iter(reply))[:1])', ["b'a'", "closed"]),
+        ('reply = client.stream("GET", "/")\nprint(client.get("/short").text)', ["short", "closed"]),
+        ('with client.stream("GET", "/") as reply:\n    next(iter(reply))\nprint("end")', ["closed", "end"]),
+        ('with client.stream("GET", "/") as reply:\n    del client\ndel reply\nprint("end")', ["closed", "end"]),
+    ],
+)
+def test_a_program_ends_though_a_stream_of_wsgi_was_left(use, printed):
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", PIECES + use], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.stdout.split("\n")[:-1], ended.stderr, ended.returncode) == (printed, "", 0)
+
+
+def test_who_leaves_a_stream_of_wsgi_has_its_application_closed():
+    events = []
+
+    class Pieces:
+        def __iter__(self):
+            while True:
+                yield b"piece"
+
+        def close(self):
+            events.append("close")
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return Pieces()
+
+    client = http.test_client(http.wsgi(app))
+    with client.stream("GET", "/") as reply:
+        assert next(iter(reply)).startswith(b"piece")
+        assert events == []
+    assert events == ["close"]
+    client.close()
 
 
 def test_it_says_what_it_is():

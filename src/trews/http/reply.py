@@ -158,8 +158,7 @@ class Reply:
     def close(self) -> None:
         """Go: the app sees that the client has gone, if it has not answered all."""
         if not self.is_complete:
-            self.wire.drop()
-            self._client.settle()
+            self._client.left(self.wire)
 
     def __enter__(self) -> Self:
         return self

@@ -10,8 +10,12 @@ browser does, so what one answer leaves behind strikes the next. It is no client
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
 import json as json_module
 import re
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import quote, urlencode
@@ -21,12 +25,14 @@ from trews.http.http1 import field_lines
 from trews.http.multi import Headers
 from trews.http.reply import Reply, Wire, parse_set_cookie
 from trews.http.server import Server
+from trews.settings import GRACE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
 _NAME = "test-client"
 _LIFE = 120.0  # seconds of the app's time for its start, or its end: more than its grace
+_GONE = 1.0  # seconds that threads get to end, when their client was forgotten or has left a stream
 _BUSY = 10  # times 10,000 turns of the loop that bring no byte
 
 
@@ -84,7 +90,8 @@ class TestClient:
         if raise_errors:
             self._tell = self.server.on_error
             self._is_told = type(self.server).on_error is not Server.on_error
-            self.server.on_error = self._note  # type: ignore[method-assign]
+            # Weakly: what the app still does must not keep a client that was forgotten.
+            self.server.on_error = _weakly(self._note)  # type: ignore[method-assign]
 
     # -- asking
 
@@ -160,6 +167,7 @@ class TestClient:
             raise HTTPError("the test client is closed; make a new one")
         if not self._is_started:
             self._is_started = True
+            _close_at_exit(self)
             self._run(self.server.listen(f"memory:{_NAME}").start(), "the start of the app")
         return self
 
@@ -172,18 +180,29 @@ class TestClient:
         self._close()
         self.raise_due()
 
-    def _close(self) -> None:
+    def _close(self, grace: float = GRACE) -> None:
         if self._loop.is_closed():
             return
         for wire in self._wires:
             wire.drop()
         try:
             if self._is_started:
-                self._run(_awaited(self.server.stop), "the end of the app")
+                self._run(_stopped(self.server, grace), "the end of the app")
             self._run(self._loop.shutdown_asyncgens(), "the end of async generators")
             self._run(self._loop.shutdown_default_executor(), "the end of threads")
         finally:
             self._loop.close()
+
+    def _forget(self) -> None:
+        """End the app, as nobody asks it any more. There is nobody to be raised at: its server logs what goes wrong."""
+        if hasattr(self, "_tell"):
+            self.server.on_error = self._tell  # type: ignore[method-assign]
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            self._close(_GONE if self._loop.is_real else GRACE)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_is_started"):  # else it was never made
+            self._forget()
 
     def advance(self, seconds: float) -> None:
         """Let time pass for the app, with everything that is due on the way.
@@ -267,9 +286,15 @@ class TestClient:
         """An answer is complete, and its connection may have another request."""
         self._idle.append(wire)
 
-    def settle(self) -> None:
-        """Let the app do what it can do now."""
-        self._loop.settle()
+    def left(self, wire: Wire) -> None:
+        """An answer is not waited for: let the app see that its client has gone."""
+        loop = self._loop
+        before, until = loop.in_threads, loop.time() + _GONE
+        wire.drop()
+        loop.settle()
+        # A thread that waits for this client is told in the loop, which turns only here.
+        while loop.is_real and loop.in_threads and loop.in_threads >= before and loop.pass_time(until):
+            pass
 
     def _fail(self, reply: Reply, why: str) -> NoReturn:
         reply.wire.drop()
@@ -317,8 +342,44 @@ class TestClient:
 test_client = TestClient
 
 
-async def _awaited(begin: Callable[[], Awaitable[Any]]) -> None:
-    await begin()
+async def _stopped(server: Server, grace: float) -> None:
+    await server.stop(grace)
+
+
+def _weakly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of an object that it does not keep."""
+    ref = weakref.WeakMethod(method)
+
+    def call(*args: Any) -> Any:
+        bound = ref()
+        return bound(*args) if bound is not None else None
+
+    return call
+
+
+_started: weakref.WeakSet[TestClient] = weakref.WeakSet()
+
+
+def _close_at_exit(client: TestClient) -> None:
+    """Have it end with the program at the latest."""
+    _started.add(client)
+    _see_to_exit()
+
+
+@functools.cache
+def _see_to_exit() -> None:
+    import atexit
+    import concurrent.futures.thread  # noqa: F401
+    import threading
+
+    # Before the threads of pools are joined, as one may wait for the loop of a client: what is registered last is
+    # called first. `atexit` is called after that only, and nothing public before.
+    getattr(threading, "_register_atexit", atexit.register)(_end_all)
+
+
+def _end_all() -> None:
+    for client in list(_started):
+        client._forget()
 
 
 def make_request(
