@@ -81,7 +81,7 @@ def test_every_method_of_the_test_client_and_its_replies_is_documented() -> None
             "raise_due",
             "took_head",
             "is_free",
-            "settle",
+            "left",
             "take",
             "ended",
             "is_complete",

@@ -55,7 +55,7 @@ LAYERS = """
     http.answering http.asgi_exchange
     http.connection
     http.server
-    http.reply http.asgi_lifespan http.wsgi_answer
+    http.reply http.request_bytes http.asgi_lifespan http.wsgi_answer
     http.wsgi_threads
     http.wsgi_handler http.asgi_handler http.test_client
     http

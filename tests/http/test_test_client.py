@@ -8,7 +8,6 @@ import pytest
 
 import trews
 from trews import http
-from trews.http.test_client import TestClient, make_request
 
 
 def echo(request):
@@ -19,69 +18,6 @@ def echo(request):
         "content": request.content.decode(),
         "client": list(request.client),
     }
-
-
-# -- requests, as bytes
-
-
-def made(*args, **more):
-    head, body, _ = make_request(*args, {}, **more)
-    return head + b"".join(body)
-
-
-REQUESTS = [
-    (("GET", "/"), {}, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-    (("GET", "/a b?x=ä"), {}, b"GET /a%20b?x=%C3%A4 HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-    (("GET", "/a%20b"), {}, b"GET /a%20b HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-    (("GET", "/a"), {"query": {"x": "1 2", "y": [3, 4]}}, b"GET /a?x=1+2&y=3&y=4 HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-    (("GET", "/a?b=1"), {"query": [("c", "2")]}, b"GET /a?b=1&c=2 HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-    (("OPTIONS", "*"), {}, b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-    (("GET", "/"), {"headers": {"host": "example.org"}}, b"GET / HTTP/1.1\r\nhost: example.org\r\n\r\n"),
-    (
-        ("POST", "/"),
-        {"json": {"a": 1}},
-        b'POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": 1}',
-    ),
-    (
-        ("POST", "/"),
-        {"form": {"a": "1 2"}},
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-        b"Content-Length: 5\r\n\r\na=1+2",
-    ),
-    (
-        ("POST", "/"),
-        {"data": "ü"},
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        b"Content-Length: 2\r\n\r\n\xc3\xbc",
-    ),
-    (("POST", "/"), {"data": b"xy"}, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nxy"),
-    (
-        ("POST", "/"),
-        {"data": [b"abc", b"", b"d"]},
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n",
-    ),
-]
-
-
-@pytest.mark.parametrize(("args", "more", "expected"), REQUESTS)
-def test_requests_as_bytes(args, more, expected):
-    assert made(*args, **more) == expected
-
-
-@pytest.mark.parametrize(
-    ("args", "more", "error", "words"),
-    [
-        (("GET", "a"), {}, ValueError, "a path begins with '/': 'a'"),
-        (("G T", "/"), {}, ValueError, "cannot be a method"),
-        (("GET\r\nA: b", "/"), {}, ValueError, "cannot be a method"),
-        (("GET", "/"), {"headers": {"A": "b\r\nC: d"}}, ValueError, "control character"),
-        (("POST", "/"), {"json": 1, "data": b""}, TypeError, "one body"),
-        (("POST", "/"), {"body": b""}, TypeError, "body"),
-    ],
-)
-def test_what_is_no_request_is_refused(args, more, error, words):
-    with pytest.raises(error, match=words):
-        TestClient(echo).request(*args, **more)
 
 
 # -- asking

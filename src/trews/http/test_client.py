@@ -13,22 +13,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json as json_module
-import re
 import weakref
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, Self
-from urllib.parse import quote, urlencode
 
 from trews.http.errors import BadMessage, HTTPError
-from trews.http.http1 import field_lines
-from trews.http.multi import Headers
 from trews.http.reply import Reply, Wire, parse_set_cookie
+from trews.http.request_bytes import make_request
 from trews.http.server import Server
 from trews.settings import GRACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine
 
 _NAME = "test-client"
 _LIFE = 120.0  # seconds of the app's time for its start, or its end: more than its grace
@@ -380,64 +375,3 @@ def _see_to_exit() -> None:
 def _end_all() -> None:
     for client in list(_started):
         client._forget()
-
-
-def make_request(
-    method: str,
-    path: str,
-    cookies: Mapping[str, str],
-    *,
-    query: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
-    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
-    json: Any = None,
-    form: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
-    data: bytes | str | Iterable[bytes] | None = None,
-) -> tuple[bytes, Iterator[bytes], bool]:
-    """A request as bytes: its head, its body in pieces, and whether that waits to be told to go on.
-
-    Raises:
-        TypeError, ValueError: it cannot be made.
-    """
-    if sum(part is not None for part in (json, form, data)) > 1:
-        raise TypeError("a request has one body: json=, form= or data=")
-    own = Headers(headers)
-    fields: dict[str, str] = {"Host": "localhost", **cookies}
-    if json is not None:
-        data = json_module.dumps(json).encode()
-        fields["Content-Type"] = "application/json"
-    elif form is not None:
-        data = urlencode(list(form.items()) if isinstance(form, Mapping) else list(form), doseq=True).encode()
-        fields["Content-Type"] = "application/x-www-form-urlencoded"
-    elif isinstance(data, str):
-        data = data.encode()
-        fields["Content-Type"] = "text/plain; charset=utf-8"
-    body: Iterator[bytes] = iter(())
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        fields["Content-Length"] = str(len(data))
-        body = iter((bytes(data),))
-    elif data is not None:
-        fields["Transfer-Encoding"] = "chunked"
-        body = _chunks(data)
-    lines = field_lines([*((name, value) for name, value in fields.items() if name not in own), *own.items()])
-    if not _METHOD.fullmatch(method):
-        raise ValueError(f"{method!r} cannot be a method (RFC 9110, 9.1)")
-    head = f"{method} {_target(path, query)} HTTP/1.1\r\n".encode() + lines + b"\r\n"
-    return head, body, data is not None and own.get("Expect", "").lower() == "100-continue"
-
-
-_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-
-
-def _target(path: str, query: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> str:
-    if not path.startswith(("/", "http://", "https://")) and path != "*":
-        raise ValueError(f"a path begins with '/': {path!r}")
-    pairs = list(query.items() if isinstance(query, Mapping) else query)
-    more = urlencode(pairs, doseq=True)
-    return quote(path, safe="/?&=%:@!$'()*+,;~[]") + ((("&" if "?" in path else "?") + more) if more else "")
-
-
-def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    for piece in pieces:
-        if piece:
-            yield b"%x\r\n%b\r\n" % (len(piece), piece)
-    yield b"0\r\n\r\n"
