@@ -116,6 +116,44 @@ def test_a_stream_that_does_not_go_on_is_an_error():
     client.close()
 
 
+def starts(request):
+    request.start()
+    request.write("half")
+
+
+def starts_later(request):
+    request.defer()
+    starts(request)
+
+
+def defers(request):
+    request.defer()
+
+
+async def waits(request):
+    request.start()
+    request.write("half")
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("app", "words"),
+    [
+        (
+            starts,
+            "ends after 4 bytes: .*; the handler has returned after start\\(\\), and finish\\(\\) was not called$",
+        ),
+        (starts_later, "; the handler has returned after start\\(\\), and finish\\(\\) was not called$"),
+        (defers, "; the handler has returned after defer\\(\\), and nothing has answered$"),
+        (waits, "nothing came for 60 s of the app's time$"),
+    ],
+)
+def test_what_a_handler_that_has_returned_has_forgotten_is_said(app, words):
+    client = http.test_client(app)
+    with client.stream("GET", "/fine") if app is not defers else client, pytest.raises(http.HTTPError, match=words):
+        client.get("/")  # beside another connection
+
+
 def test_an_app_that_spins_is_an_error():
     async def app(request):
         while True:

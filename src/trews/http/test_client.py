@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from trews.http.errors import BadMessage, HTTPError
 from trews.http.reply import Reply, Wire, parse_set_cookie
+from trews.http.request import Answer
 from trews.http.request_bytes import make_request
 from trews.http.server import Server
 from trews.settings import GRACE
@@ -292,11 +293,24 @@ class TestClient:
             pass
 
     def _fail(self, reply: Reply, why: str) -> NoReturn:
+        why += self._what_is_missing(reply)
         reply.wire.drop()
         self._loop.settle()
         self.raise_due()
         what = f"{reply!r} ends after {len(reply.content)} bytes" if reply.status else f"no answer to {reply.what}"
         raise HTTPError(f"{what}: {why}")
+
+    def _what_is_missing(self, reply: Reply) -> str:
+        """What a handler that has returned has not done."""
+        for connection in self.server.connections:
+            sock = connection._transport.get_extra_info("socket")
+            request = getattr(connection, "request", None)
+            if sock is reply.wire.sock.peer and request is not None and connection._task is None:
+                if request._state is Answer.BEGUN:
+                    return "; the handler has returned after start(), and finish() was not called"
+                if request._state is Answer.LATER:
+                    return "; the handler has returned after defer(), and nothing has answered"
+        return ""
 
     def _run(self, coroutine: Coroutine[Any, Any, Any], what: str) -> None:
         task = self._loop.create_task(coroutine)
