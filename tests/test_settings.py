@@ -183,6 +183,10 @@ class TestUnknownNames:
         assert nearest("max_msg", DEFAULTS) == "; did you mean 'max_message'?"
         assert nearest("idle", DEFAULTS).startswith("; did you mean 'idle_timeout'?")
 
+    @pytest.mark.parametrize("name", ["reload", "workers", "host", "on", "w"])
+    def test_what_is_not_near(self, name):
+        assert nearest(name, DEFAULTS) == f"; there are {', '.join(sorted(DEFAULTS))}"
+
 
 class TestValues:
     """A value that a setting cannot have is refused where it is written."""

@@ -232,7 +232,9 @@ def nearest(name: str, known: Any) -> str:
     """The end of a sentence about an unknown name: the one that was probably meant, or all there are."""
     import difflib  # here because only errors need it, and it costs 1 ms to import
 
-    close = difflib.get_close_matches(name, list(known), 1, 0.5)
+    # What begins so is near however long it goes on; of other names, by half the letters 'reload' is near 'write_low'.
+    begun = [other for other in sorted(known) if len(name) > 2 and other.startswith(f"{name}_")]
+    close = begun or difflib.get_close_matches(name, list(known), 1, 0.65)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; there are {', '.join(sorted(known))}"

@@ -65,6 +65,8 @@ async def rest_of(connection: Any) -> list[Any]:
         (lambda: http.serve("localhost:8080", path), "http.serve takes the handler, then"),
         (lambda: http.serve(path, "localhost", 8080), "http.serve takes the handler, then"),
         (lambda: http.serve(path, host="localhost", port=8080), "http.serve takes the handler, then"),
+        (lambda: http.serve(8080, path), "http.serve takes the handler, then"),
+        (lambda: http.Server(path).serve(8080), r"`await http\.Server\(app\)\.listen\(\.\.\.\)\.serve\(\)`"),
         (lambda: http.Server(path, *[8080]), "http.Server takes the handler; where"),
         (lambda: http.Server(path, port=8080), "http.Server takes the handler; where"),
     ],
@@ -97,6 +99,36 @@ def test_who_calls_it_wrongly_is_told_the_right_call(call: Any, right: str) -> N
 def test_settings_are_checked_at_once(settings: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         http.Server(path, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"max_body": "10MB"}, "max_body is a number of bytes, or None for no limit, not '10MB'"),
+        ({"max_body": 0}, "max_body is a number of bytes, 1 or more, or None for no limit, not 0"),
+        ({"max_body": -1}, "max_body is a number of bytes, 1 or more, or None for no limit, not -1"),
+        ({"max_head": "32k"}, "max_head is a number of bytes, not '32k'"),
+        ({"max_fields": "x"}, "max_fields is a number of fields, not 'x'"),
+        ({"reload": True}, "there is no setting 'reload'; there are access_log, "),
+        ({"max_bdy": 5}, "there is no setting 'max_bdy'; did you mean 'max_body'?"),
+        ({"trusted_proxies": "*"}, "trusted_proxies='*' would believe every client"),
+    ],
+)
+def test_what_is_said_of_them(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        http.Server(path, **settings)
+    assert str(caught.value).startswith(says)
+
+
+@virtually
+async def test_serve_within_a_loop_says_what_to_write() -> None:
+    with pytest.raises(RuntimeError, match=r"^http\.serve\(\) blocks .* `await http\.Server\(app\)\.listen"):
+        http.serve(path, 0)
+
+
+def test_an_endpoint_that_is_refused_is_shown_as_it_was_written() -> None:
+    with pytest.raises(trews.EndpointError, match=r"^tls:8187: a server needs a certificate"):
+        http.Server(path).listen("tls:8187")
 
 
 def test_settings_of_connections_and_of_servers_are_taken() -> None:

@@ -97,6 +97,11 @@ class Proxies:
             if text == "unix":
                 self._unix = True
                 continue
+            if text == "*":
+                raise ValueError(
+                    "trusted_proxies='*' would believe every client; name the addresses or networks of the proxies,"
+                    " such as '10.0.0.0/8', or 'unix'"
+                )
             try:
                 networks.append(ipaddress.ip_network(text))
             except ValueError as exc:

@@ -21,6 +21,8 @@ from trews.serving import serve as serve_stream
 from trews.settings import DEFAULTS, GRACE, KIB, check_known, check_setting
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from trews.connection import Connection
     from trews.registry import Drained
 
@@ -56,6 +58,7 @@ _RIGHT = (
 _RIGHT_SERVER = (
     'http.Server takes the handler; where to listen is said to listen(): http.Server(app).listen("localhost:8080")'
 )
+_IN_A_LOOP = "`await http.Server(app).listen(...).serve()`"
 
 
 class Server(StreamServer):
@@ -105,13 +108,22 @@ class Server(StreamServer):
 
     def listen(self, *endpoints: Any) -> Any:
         """As `trews.Server.listen`; `tls:` endpoints offer `http/1.1` by ALPN unless they say otherwise."""
-        return super().listen(*(with_alpn(Endpoint.parse(endpoint)) for endpoint in endpoints))
+        parsed = [Endpoint.parse(endpoint) for endpoint in endpoints]
+        has_context = self._class is not None and self._class.tls_context is not None
+        # Without a certificate it is refused, and the error is to show what was typed.
+        return super().listen(*(with_alpn(e) if has_context or e.get("cert") is not None else e for e in parsed))
+
+    def serve(self, *endpoints: Any) -> Coroutine[Any, Any, Drained]:
+        """As `trews.Server.serve`, which takes no endpoints (TypeError)."""
+        if endpoints:
+            raise TypeError(f"serve() of a Server takes no endpoints, listen() does: {_IN_A_LOOP}")
+        return super().serve()
 
     def on_error(self, connection: Connection, exc: BaseException, /) -> Any:
         """A handler raised `exc`. The default logs the traceback; the client gets a 500 that tells nothing of it."""
         request = getattr(connection, "request", None)
         what = f"{request.method} {request.raw_path} [{request.id}]" if request is not None else "a handler"
-        logger.error("%r: %s failed", connection, what, exc_info=exc)
+        logger.error("%r: %s failed in %s", connection, what, _name(self._app), exc_info=exc)
 
     # -- a handler that is told of start and stop
 
@@ -179,6 +191,12 @@ def serve(app: Any, *endpoints: Any, grace: float = GRACE, **settings: Any) -> D
     Raises:
         As `trews.serve`.
     """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise RuntimeError(f"http.serve() blocks and a loop is running here already: use {_IN_A_LOOP}")
     bound = app.endpoints if isinstance(app, Server) else ()
     check_call(_RIGHT, app, (*endpoints, *bound), settings)
     if isinstance(app, Server):
@@ -245,12 +263,14 @@ def _check(name: str, value: Any) -> None:
     """Refuse a value that a setting of HTTP cannot have (TypeError or ValueError)."""
     is_number = not isinstance(value, bool) and isinstance(value, (int, float))
     if name in _SIZES:
-        if value is None and name == "max_body":
+        what = "number of fields" if name == "max_fields" else "number of bytes"
+        also = ", or None for no limit" if name == "max_body" else ""
+        if also and value is None:
             return
         if not is_number or not isinstance(value, int):
-            raise TypeError(f"{name} is a whole number, not {value!r}")
+            raise TypeError(f"{name} is a {what}{also}, not {value!r}")
         if value < 1:
-            raise ValueError(f"{name} is 1 or more, not {value!r}")
+            raise ValueError(f"{name} is a {what}, 1 or more{also}, not {value!r}")
     elif name in _TIMES and value is not None:
         if not is_number:
             raise TypeError(f"{name} is a number of seconds or None, not {value!r}")
