@@ -63,7 +63,9 @@ def main(args: list[str] | None = None) -> int:
     except click.Abort:
         return INTERRUPTED
     except click.UsageError as exc:
-        where = exc.ctx.command_path if exc.ctx is not None else "trews"
+        # Of an option without its value click does not say whose it is.
+        given = [name for name in (sys.argv[1:] if args is None else args)[:1] if name in NAMES]
+        where = exc.ctx.command_path if exc.ctx is not None else " ".join(["trews", *given])
         return _fail(f"{_as_clause(exc.format_message())} (see `{where} --help`)", 2)
     except Problem as exc:
         return _fail(exc.message, exc.status)

@@ -25,7 +25,28 @@ PORT = "8000"
 INTERFACES = {1: "trews", 2: "wsgi", 3: "asgi"}
 
 
-@click.command("http")
+# What is said of options that other servers have.
+_WHERE = "say where to listen behind the application: `trews http MODULE:NAME 0.0.0.0:80`"
+_WORKERS = "it is one process yet: start several behind a proxy"
+_INSTEAD = {
+    **dict.fromkeys(("--host", "--port", "-p", "--bind", "-b", "--uds", "--fd"), _WHERE),
+    "--reload": "it does not start again by itself yet: end it and start it",
+    **dict.fromkeys(("--workers", "-w", "--processes"), _WORKERS),
+}
+
+
+class _Command(click.Command):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as exc:
+            instead = _INSTEAD.get(exc.option_name)
+            if instead is None:
+                raise
+            raise click.UsageError(f"there is no {exc.option_name}: {instead}", ctx) from None
+
+
+@click.command("http", cls=_Command)
 @click.argument("thing", metavar="MODULE:NAME")
 @click.argument("endpoints", metavar="[ENDPOINT]...", nargs=-1)
 @click.option(
@@ -96,6 +117,7 @@ def make_server(text: str, interface: str, factory: bool, root_path: str, settin
     kind = interface_of(text, thing) if interface == "auto" else interface
     if root_path and kind != "asgi":
         raise Problem("--root-path is for ASGI applications")
+    _check_interface(text, thing, kind)
     options = {"root_path": root_path} if kind == "asgi" else {}
     try:
         handler = thing if kind == "trews" else getattr(http, kind)(thing, **options)
@@ -124,6 +146,24 @@ def interface_of(text: str, thing: Any) -> str:
     if len(fits) > 1 and _takes_any(thing):
         raise Problem(f"{text} may be called with any arguments: say what it is, by --interface {' or '.join(fits)}")
     return fits[0]  # others are there by defaults
+
+
+def _check_interface(text: str, thing: Any, kind: str) -> None:
+    """Refuse what is called with other arguments than `--interface` says, if another fits (Problem)."""
+    if isinstance(thing, type) or not callable(thing):
+        return  # which is said where it is made a handler
+    fits = {name: count for count, name in INTERFACES.items() if takes(thing, count)}
+    if fits and kind not in fits:
+        [right, *_] = fits
+        wanted = next(count for count, name in INTERFACES.items() if name == kind)
+        raise Problem(
+            f"{_KINDS[kind]} is called with {_COUNTS[wanted]}, and {text} takes {_COUNTS[fits[right]]}, as"
+            f" {_KINDS[right]} does: use --interface {right}"
+        )
+
+
+_COUNTS = {1: "one argument", 2: "two arguments", 3: "three arguments"}
+_KINDS = {"trews": "a handler of trews", "wsgi": "a WSGI application", "asgi": "an ASGI application"}
 
 
 def _takes_any(thing: Callable[..., Any]) -> bool:
