@@ -92,6 +92,20 @@ class TestFields:
         with pytest.raises(BadAnswer):
             as_latin1(value)
 
+    @pytest.mark.parametrize(
+        ("value", "says"),
+        [
+            (5, "the field X-N takes str or bytes, not int"),
+            (["a"], "the field X-N takes str or bytes, not list"),
+            ("€", "the field X-N cannot have '€': it takes Latin-1 only"),
+            ("\n", "the field X-N has the control character"),
+        ],
+    )
+    def test_an_error_names_the_field(self, value: Any, says: str) -> None:
+        for made in (lambda: head([("X-N", value)]), lambda: field_lines([(b"X-N", value)])):
+            with pytest.raises(BadAnswer, match=f"^{says}"):
+                made()
+
     @pytest.mark.parametrize("field", [("Set-Cookie", "id=secret\n"), ("Set-Cookie", "secret€"), ("X", ["secret"])])
     def test_an_error_does_not_show_the_value(self, field: Any) -> None:
         with pytest.raises(BadAnswer) as caught:

@@ -270,10 +270,8 @@ def field_lines(fields: Iterable[tuple[Any, Any]]) -> bytes:
     """
     lines: list[bytes] = []
     for name, value in fields:
-        raw_name = as_latin1(name)
-        raw_value = as_latin1(value)
-        check_name(raw_name)
-        check_value(raw_name, raw_value)
+        raw_name = check_name(as_latin1(name))
+        raw_value = check_value(raw_name, as_latin1(value, raw_name))
         lines.append(b"%b: %b\r\n" % (raw_name, raw_value))
     return b"".join(lines)
 
@@ -287,8 +285,8 @@ def trailer_lines(fields: Iterable[tuple[Any, Any]]) -> bytes:
     return field_lines(trailers) if trailers else b""
 
 
-def as_latin1(text: Any) -> bytes:
-    """A name or a value as bytes."""
+def as_latin1(text: Any, name: bytes = b"") -> bytes:
+    """A name, or the value of the field `name`, as bytes."""
     if isinstance(text, bytes):
         return text
     if isinstance(text, str):
@@ -296,9 +294,14 @@ def as_latin1(text: Any) -> bytes:
             return text.encode("latin-1")
         except UnicodeEncodeError as exc:
             raise BadAnswer(
-                f"a field cannot have {text[exc.start]!r}: it takes Latin-1 only; encode it first (RFC 9110, 5.5)"
+                f"{_field(name)} cannot have {text[exc.start]!r}: it takes Latin-1 only; encode it first"
+                " (RFC 9110, 5.5)"
             ) from None
-    raise BadAnswer(f"a field takes str or bytes, not {type(text).__name__}")
+    raise BadAnswer(f"{_field(name)} takes str or bytes, not {type(text).__name__}")
+
+
+def _field(name: bytes) -> str:
+    return f"the field {name.decode('latin-1')}" if name else "a field"
 
 
 def status_line(status: int, words: str | bytes | None = None) -> bytes:
@@ -403,10 +406,8 @@ class Writer:
             raise BadAnswer(f"the status of an answer is 200 to 599, not {status}")
         lines: list[bytes] = [status_line(status, words)]
         for name, value in fields:
-            raw_name = as_latin1(name)
-            raw_value = as_latin1(value)
-            check_name(raw_name)
-            check_value(raw_name, raw_value)
+            raw_name = check_name(as_latin1(name))
+            raw_value = check_value(raw_name, as_latin1(value, raw_name))
             size = len(raw_name)
             # Of these lengths are the names that `_note` knows.
             if size in (4, 8, 10, 12, 14, 17) and not self._note(raw_name.lower(), raw_value):
