@@ -134,11 +134,32 @@ def test_nothing_gets_in_by_any_argument(argument, text):
 
 
 @pytest.mark.parametrize(
-    "spelling", ["Path", "PATH", "Max_Age", "Max-Age", "max-age", "Domain", "HttpOnly", "samesite", "x"]
+    ("spelling", "right"),
+    [
+        ("Path", "did you mean 'path'?"),
+        ("PATH", "did you mean 'path'?"),
+        ("Max_Age", "did you mean 'max_age'?"),
+        ("Max-Age", "did you mean 'max_age'?"),
+        ("maxage", "did you mean 'max_age'?"),
+        ("Domain", "did you mean 'domain'?"),
+        ("HttpOnly", "did you mean 'http_only'?"),
+        ("httponly", "did you mean 'http_only'?"),
+        ("samesite", "did you mean 'same_site'?"),
+        ("x", "there are domain, expires, "),
+    ],
 )
-def test_there_is_one_spelling_of_each(spelling):
-    with pytest.raises(TypeError, match="unexpected keyword"):
-        http.Response("").set_cookie("a", "1", **{spelling: "x"})
+def test_there_is_one_spelling_of_each(spelling, right):
+    for call in (set_cookie, http.Response("").set_cookie):
+        with pytest.raises(TypeError) as caught:
+            call("a", "1", **{spelling: "x"})
+        assert str(caught.value).startswith(f"a cookie has no attribute {spelling!r}; {right}")
+
+
+@pytest.mark.parametrize("name", ["secure", "http_only", "partitioned"])
+@pytest.mark.parametrize("value", ["yes", "", 1, None])
+def test_what_is_yes_or_no(name, value):
+    with pytest.raises(TypeError, match=f"^{name} is True or False, not {value!r}$"):
+        set_cookie("a", "1", **{name: value})
 
 
 class Deceitful(str):

@@ -7,9 +7,18 @@ Source: RFC 6265, 4 and 5.4; SameSite, prefixes and sizes: draft-ietf-httpbis-rf
 
 from __future__ import annotations
 
+import inspect
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+from trews.settings import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_P = ParamSpec("_P")
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[!#-+\--:<-\[\]-~]*")  # cookie-octet
@@ -39,6 +48,21 @@ def parse_cookies(text: str) -> dict[str, str]:
     return found
 
 
+def _naming(function: Callable[_P, str]) -> Callable[_P, str]:
+    """Have an attribute in another spelling, as others have it, refused with the one that it has here."""
+    known = inspect.signature(function).parameters
+
+    @wraps(function)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> str:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(f"a cookie has no attribute {name!r}{nearest(name.lower(), list(known)[2:])}")
+        return function(*args, **kwargs)
+
+    return checked
+
+
+@_naming
 def set_cookie(
     name: str,
     value: str,
@@ -70,6 +94,9 @@ def set_cookie(
     Raises:
         ValueError, TypeError: it cannot be sent, or no browser would take it.
     """
+    for key, flag in (("secure", secure), ("http_only", http_only), ("partitioned", partitioned)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"{key} is True or False, not {flag!r}")
     name = _checked(_NAME, "name", name)
     value = _checked(_VALUE, "value", value)
     parts = [f"{name}={value}"]
