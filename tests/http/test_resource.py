@@ -138,3 +138,33 @@ def test_names_that_other_libraries_have_are_refused(name):
 def test_the_class_is_no_handler():
     with pytest.raises(TypeError, match=r"an HTTP handler is .* not the class Plain; Plain\(\) may be one"):
         http.Server(Plain)
+
+
+@pytest.mark.parametrize(
+    ("function", "right"),
+    [
+        (lambda self: "", "self, request"),
+        (lambda: "", "self, request"),
+        (lambda self, request, key: "", "self, request"),
+        (staticmethod(lambda: ""), "request"),
+        (classmethod(lambda cls: ""), "request"),
+    ],
+)
+def test_a_function_that_cannot_take_the_request_is_refused(function, right):
+    with pytest.raises(TypeError, match=rf"R\.get is called with the request: write `def get\({right}\)`"):
+        type("R", (http.Resource,), {"get": function})
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda self, request: "got",
+        lambda self, request, key="": "got",
+        lambda *args: "got",
+        staticmethod(lambda request: "got"),
+        classmethod(lambda cls, request: "got"),
+    ],
+)
+def test_one_that_can_is_not(function):
+    resource = type("R", (http.Resource,), {"get": function})
+    assert http.test_client(resource()).get("/").text == "got"

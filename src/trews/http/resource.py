@@ -11,6 +11,8 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trews.names import takes
+
 if TYPE_CHECKING:
     from trews.http.request import Request
 
@@ -42,6 +44,8 @@ class Resource:
         names = {method: method.lower() for method in cls.methods if callable(getattr(cls, method.lower(), None))}
         if "GET" in names:
             names.setdefault("HEAD", "get")
+        for name in dict.fromkeys(names.values()):
+            _check_arguments(cls, name)
         functions = {method: getattr(cls, name) for method, name in names.items()}
         cls._names = names
         cls._plain = frozenset(m for m, function in functions.items() if not inspect.iscoroutinefunction(function))
@@ -74,3 +78,15 @@ def _check_names(cls: type[Resource]) -> None:
             raise TypeError(
                 f"{cls.__qualname__}.{name} is never called: the function for {method} is {method.lower()}()"
             )
+
+
+def _check_arguments(cls: type[Resource], name: str) -> None:
+    """Refuse a function that cannot be called with a request: each request would be a 500."""
+    found = inspect.getattr_static(cls, name)
+    if isinstance(found, (staticmethod, classmethod)):
+        count, right = 1, "request"
+        found = getattr(cls, name)
+    else:
+        count, right = 2, "self, request"
+    if inspect.isroutine(found) and not takes(found, count):
+        raise TypeError(f"{cls.__qualname__}.{name} is called with the request: write `def {name}({right})`")
