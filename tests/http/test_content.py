@@ -198,6 +198,28 @@ def test_json_that_is_none(content):
         decode_json(content)
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "it is empty"),
+        (b" ", "Expecting value at line 1, column 2"),
+        (b'{"a": 1,\n "b" 2}', "Expecting ':' delimiter at line 2, column 6"),
+        (b"[1] 2", "Extra data at line 1, column 5"),
+        (b'"\\x"', "Invalid \\escape at line 1, column 2"),
+        (b'["a", "\xff"]', "byte 7 is no UTF-8"),
+        (b"[NaN]", "NaN is not in JSON"),
+        (b"-Infinity", "-Infinity is not in JSON"),
+        (b"[" * 100_000, "it nests too deeply"),
+        (b"1" * 5000, "a number of too many digits"),
+    ],
+    ids=lambda value: value[:12].hex() if isinstance(value, bytes) else value,
+)
+def test_what_is_no_json_and_where(content, says):
+    with pytest.raises(Error) as caught:
+        decode_json(content)
+    assert caught.value.text == f"the body is no JSON: {says}\n"
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)
@@ -218,5 +240,5 @@ def test_as_bytes(data):
 
 @pytest.mark.parametrize("data", [5, None, [b"a"], True])
 def test_what_is_no_bytes(data):
-    with pytest.raises(TypeError, match="a body is str or bytes, not"):
+    with pytest.raises(TypeError, match="a piece of a body is str or bytes, not"):
         as_bytes(data)

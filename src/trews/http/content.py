@@ -72,10 +72,23 @@ def decode_json(content: bytes) -> Any:
     Raises:
         Error: (400) it is none; NaN and Infinity are none (RFC 8259, 6), nor is what nests too deeply.
     """
+    if not content:
+        raise Error(400, "the body is no JSON: it is empty\n")
     try:
         return _JSON.decode(content.decode(json.detect_encoding(content)))
     except (ValueError, RecursionError) as exc:
-        raise Error(400, "the body is no JSON\n") from exc
+        raise Error(400, f"the body is no JSON: {_why_no_json(exc)}\n") from exc
+
+
+def _why_no_json(exc: BaseException) -> str:
+    """What is wrong, and where, in words of our own where Python's are about Python."""
+    if isinstance(exc, json.JSONDecodeError):
+        return f"{exc.msg.rstrip(': ')} at line {exc.lineno}, column {exc.colno}"
+    if isinstance(exc, UnicodeDecodeError):
+        return f"byte {exc.start} is no {exc.encoding.upper()}"
+    if isinstance(exc, RecursionError):
+        return "it nests too deeply"
+    return str(exc) if isinstance(exc, _NoConstant) else "a number of too many digits"
 
 
 def as_bytes(data: Any) -> bytes:
@@ -84,11 +97,15 @@ def as_bytes(data: Any) -> bytes:
         return data.encode()
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data)
-    raise TypeError(f"a body is str or bytes, not {type(data).__name__}")
+    raise TypeError(f"a piece of a body is str or bytes, not {type(data).__name__}")
+
+
+class _NoConstant(ValueError):
+    """What Python would read, and is not in JSON."""
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not in JSON")
+    raise _NoConstant(f"{name} is not in JSON")
 
 
 _JSON = json.JSONDecoder(parse_constant=_no_constant)
