@@ -12,6 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from trews.addresses import shown
 from trews.http.response import HTML, TEXT, Response
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def debug_page(request: Request, exc: BaseException) -> Response:
         text = _PAGE.format(
             title=escape(title),
             asked=escape(asked),
-            client=escape(str(request.client)),
+            client=escape(shown(request.client)),
             id=escape(request.id),
             traceback=escape(told),
             fields=rows,
