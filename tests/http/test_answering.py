@@ -92,7 +92,7 @@ NO_FORMS: list[tuple[str, Any, str]] = [
     ("object", object(), ""),
     ("short tuple", (200,), "a tuple of 1"),
     ("long tuple", (200, "a", {}, 1), "a tuple of 4"),
-    ("tuple without status", ("a", 200), "a status is a number"),
+    ("tuple in another order", ("a", 200), "the order is"),
     ("what JSON has not", {"a": object()}, ""),
     ("lone surrogate", "\ud800", ""),
     ("field with CR LF", (200, "a", {"X": "a\r\nY: b"}), "control character"),

@@ -268,3 +268,43 @@ def test_interrupts_propagate_and_leave_a_legal_state(stop: type[BaseException],
     assert w.was_reset
     assert w.connection.is_closed
     assert w.connection.server.errors == []
+
+
+@pytest.mark.parametrize("kind", ["at once", "waiting"])
+def test_a_coroutine_that_a_coroutine_returns_was_to_be_awaited(kind: str) -> None:
+    async def app(request: http.Request) -> Any:
+        if kind == "waiting":
+            await asyncio.sleep(1)
+        return request.read()
+
+    w = serve(app, Noting)
+    w.feed(get()).advance(1)
+    assert statuses(w) == [500]
+    ((_, error),) = w.connection.server.errors
+    assert error.startswith("TypeError: a handler returned the coroutine Request.read, which nobody has awaited;")
+
+
+@pytest.mark.parametrize("piece", [5, {"a": 1}, None, ["a"]])
+def test_a_stream_of_what_is_no_text_says_what_it_is(piece: Any) -> None:
+    w = serve(lambda request: iter([piece]), Noting)
+    w.feed(get())
+    assert w.was_reset
+    ((_, error),) = w.connection.server.errors
+    assert error == f"TypeError: a piece of a body is str or bytes, not {type(piece).__name__}"
+
+
+@pytest.mark.parametrize("kind", ["function", "object"])
+def test_the_log_names_the_handler(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Items(http.Resource):
+        def get(self, request: http.Request) -> Any:
+            return {1, 2}
+
+    def listed(request: http.Request) -> Any:
+        return {1, 2}
+
+    w = serve(listed if kind == "function" else Items())
+    w.feed(get())
+    assert statuses(w) == [500]
+    name = (listed if kind == "function" else Items).__qualname__
+    assert caplog.records[0].getMessage().endswith(f"] failed in {name}")
+    assert "a handler cannot return set" in caplog.text

@@ -284,6 +284,8 @@ def test_204_and_304_have_no_body(status: int, how: str) -> None:
             request.start(status).write("none")
             request.finish()
             return None
+        if status == 204:  # with one it is an error: tests/http/test_response.py
+            return {"status": 204, "body": (204, ""), "stream": http.Response("", 204)}[how]
         return {"status": status, "body": (status, "none"), "stream": http.Response(iter(["none"]), status)}[how]
 
     w = serve(app)

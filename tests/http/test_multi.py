@@ -6,7 +6,7 @@ from collections.abc import Mapping, MutableMapping
 
 import pytest
 
-from trews.http.multi import Headers, MultiDict, pairs_of
+from trews.http.multi import Headers, MultiDict, checked_pairs, pairs_of
 
 PAIRS = [("a", "1"), ("b", "2"), ("a", "3")]
 FIELDS = [("Accept", "text/html"), ("X-Two", "1"), ("accept", "*/*"), ("x-two", "2")]
@@ -204,3 +204,31 @@ def test_repr_of_headers():
 @pytest.mark.parametrize("fields", [{"a": "1"}, Headers({"a": "1"}), [("a", "1")]])
 def test_pairs_of(fields):
     assert list(pairs_of(fields)) == [("a", "1")]
+
+
+@pytest.mark.parametrize("fields", [None, 5, "A: b", b"A: b"])
+def test_what_are_no_pairs(fields):
+    with pytest.raises(TypeError, match=f"such as .*, not {type(fields).__name__}$"):
+        pairs_of(fields)
+
+
+@pytest.mark.parametrize("fields", [{"a": "1"}, Headers({"a": "1"}), [("a", "1")], iter([("a", "1")]), {("a", "1")}])
+def test_checked_pairs(fields):
+    assert checked_pairs(fields) == [("a", "1")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        (["A: b"], "not list with str in it"),
+        (["AB"], "not list with str in it"),
+        ({"A: b"}, "not set with str in it"),
+        (("A", "b"), "not tuple with str in it"),
+        ([("A", "b", "c")], "not list with tuple of 3 in it"),
+        ([["A"]], "not list with list of 1 in it"),
+        ({5: "a"}, "the name of a field is str or bytes, not int"),
+    ],
+)
+def test_what_is_wrong_with_them(fields, says):
+    with pytest.raises(TypeError, match=f"{says}$"):
+        checked_pairs(fields)

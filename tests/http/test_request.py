@@ -352,6 +352,37 @@ def test_what_is_no_piece_of_a_body(data):
     assert body_of(wire(app).feed(GET).sent()) == b"0\r\n\r\n"
 
 
+def test_it_is_no_plain_iterable():
+    with pytest.raises(TypeError, match=r"`async for piece in request`.* has all of it in request\.content"):
+        list(get())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda request: request.start(200, ["A: b"]),
+        lambda request: request.start(200, "A: b"),
+        lambda request: request.inform(103, {"A: b"}),
+    ],
+)
+def test_fields_that_are_none(call):
+    def app(request):
+        with pytest.raises(TypeError, match="fields are a mapping or pairs"):
+            call(request)
+        return "fine"
+
+    assert wire(app).feed(GET).sent().endswith(b"fine")
+
+
+def test_a_status_with_its_words():
+    def app(request):
+        with pytest.raises(TypeError, match=r"a status is a number such as 200, not '200 OK'; its words, .* `reason=`"):
+            request.start("200 OK")
+        return "fine"
+
+    assert wire(app).feed(GET).sent().endswith(b"fine")
+
+
 def test_the_order_of_steps():
     def app(request):
         with pytest.raises(RuntimeError, match=r"between start\(\) and finish\(\)"):

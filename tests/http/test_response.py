@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from http import HTTPStatus
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,10 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 async def pieces():
     yield "a"
+
+
+async def later():
+    return "a"
 
 
 class Sub(dict):
@@ -93,7 +99,28 @@ def test_one_that_is_used_again_stays_as_it_is():
         ((), TypeError, "a tuple of 0"),
         (("a",), TypeError, "a tuple of 1; it is"),
         ((200, "a", {}, 4), TypeError, "a tuple of 4"),
-        (("a", 200), TypeError, "a status is a number such as 200, not 'a'"),
+        (("a", 200), TypeError, r"returned \(str, int\); the order is \(status, body\)"),
+        (({"a": 1}, 200, {}), TypeError, r"returned \(dict, int, dict\); the order is \(status, body\)"),
+        (("a", {"A": "b"}), TypeError, r"returned \(str, dict\); the order is \(status, body\)"),
+        ((200, 5), TypeError, "http.Response takes the body first"),
+        ((200, "a", ["A: b"]), TypeError, "such as .* not list with str in it"),
+        ((200, "a", {"A: b"}), TypeError, "such as .* not set with str in it"),
+        ((200, "a", ["AB"]), TypeError, "not list with str in it"),
+        ((200, "a", [("A", "b", "c")]), TypeError, "not list with tuple of 3 in it"),
+        ((200, "a", 5), TypeError, "such as .* not int"),
+        ((200, "a", {5: "b"}), TypeError, "the name of a field is str or bytes, not int"),
+        (Error(404), TypeError, r"returned an http.Error; raise it: `raise http.Error\(404\)`"),
+        (KeyError("secret"), TypeError, "returned the exception KeyError; raise it$"),
+        (encode_json, TypeError, r"returned the function encode_json itself; call it: `encode_json\(\)`"),
+        (http.MultiDict().get_all, TypeError, r"the function MultiDict.get_all itself; call it: `get_all\(\)`"),
+        ({1, 2}, TypeError, "cannot return set; make a list of it"),
+        (frozenset(), TypeError, "cannot return frozenset; make a list of it"),
+        (range(3), TypeError, "cannot return range; make a list of it"),
+        ({}.keys(), TypeError, "cannot return dict_keys; make a list of it"),
+        ({}.values(), TypeError, "cannot return dict_values; make a list of it"),
+        ({}.items(), TypeError, "cannot return dict_items; make a list of it"),
+        (http.MultiDict(), TypeError, "cannot return MultiDict; make a dict of it"),
+        (5.0, TypeError, r"cannot return float; .* iterable .* \(status, body\), \(status, body, headers\) or an http"),
         ((True, "a"), TypeError, "a status"),
         ((200, "a", "text/html"), TypeError, "fields are a mapping or pairs"),
         (100, ValueError, "200 to 599, not 100"),
@@ -105,6 +132,27 @@ def test_one_that_is_used_again_stays_as_it_is():
 def test_what_may_not(result, error, says):
     with pytest.raises(error, match=says):
         as_response(result)
+
+
+def test_a_coroutine_is_to_be_awaited():
+    coroutine = later()
+    with pytest.raises(TypeError, match="returned the coroutine later, which nobody has awaited; await it"):
+        as_response(coroutine)
+    coroutine.close()
+
+
+@pytest.mark.parametrize("status", [204, 205])
+@pytest.mark.parametrize("body", ["a", b"a", {}, [], iter(())])
+def test_a_status_without_a_body_has_none(status, body):
+    for result in ((status, body), (status, Response(body)), Response(body, status)):
+        with pytest.raises(TypeError, match=f"returned {status} with a body, and {status} has none"):
+            as_response(result)
+
+
+@pytest.mark.parametrize("body", ["", b"", None])
+def test_no_body_is_none(body):
+    assert as_response((204, body)).status == as_response(Response(body, 204)).status == 204
+    assert as_response((304, "that of a GET")).body == "that of a GET"  # which has its length
 
 
 # -- bodies
@@ -163,12 +211,14 @@ def test_an_error_does_not_show_what_was_returned():
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("body", [iter("a"), pieces(), {"a"}, (x for x in "a"), range(3)])
+@pytest.mark.parametrize("body", [iter("a"), pieces(), (x for x in "a"), deque("a"), StringIO("a")])
 def test_streams(body):
     assert is_stream(body)
 
 
-@pytest.mark.parametrize("body", ["a", b"a", bytearray(), memoryview(b""), {}, [], (), 5, None])
+@pytest.mark.parametrize(
+    "body", ["a", b"a", bytearray(), memoryview(b""), {}, [], (), 5, None, {"a"}, range(3), {}.keys(), Headers()]
+)
 def test_what_is_no_stream(body):
     assert not is_stream(body)
 
@@ -181,6 +231,28 @@ def test_a_response():
     assert (response.body, response.status, response.content_type, response.trailers) == ("x", 201, "text/css", None)
     assert isinstance(response.headers, Headers)
     assert repr(response) == "<Response 201 Created>"
+
+
+def test_without_a_body():
+    assert Response(None).body == b""
+
+
+@pytest.mark.parametrize("body", [5, 404, True, HTTPStatus.OK])
+def test_a_number_is_no_body(body):
+    with pytest.raises(TypeError, match=r"takes the body first, then the status: .* http.Response\(status=404\)"):
+        Response(body)
+
+
+@pytest.mark.parametrize("body", [{"a"}, 5.0, Error(404), object()])
+def test_a_body_is_checked_at_once(body):
+    with pytest.raises(TypeError, match="a handler"):
+        Response(body)
+
+
+@pytest.mark.parametrize("headers", ["A", ["A"], {"A: b"}, [("A", "b", "c")], {5: "a"}])
+def test_so_are_headers(headers):
+    with pytest.raises(TypeError, match="field"):
+        Response("", headers=headers)
 
 
 def test_its_headers_are_its_own():

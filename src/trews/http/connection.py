@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import re
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trews.errors import Aborted, ClosedByPeer, ClosedLocally, IdleTooLong
@@ -25,7 +26,7 @@ from trews.http.deadlines import HTTPDeadlines
 from trews.http.errors import BadMessage, reason
 from trews.http.head import Limits, RequestHead, check_incomplete, scan_request
 from trews.http.http1 import answer, status_line
-from trews.http.pipeline import REQUESTS_A_TURN, Pipeline, date_line
+from trews.http.pipeline import EAGER, REQUESTS_A_TURN, Pipeline, date_line
 from trews.http.request import Answer, Request
 from trews.http.response import TEXT
 from trews.http.slow_request import SlowRequest
@@ -126,7 +127,10 @@ class HTTPConnection(Answering):
     def take_result(self, request: Request, result: Any, context: contextvars.Context, rest: bytes) -> None:
         """Answer with what a handler has returned to `Pipeline`, and go on with the rest of what had come."""
         self._begin_unusual(request, rest)
-        self._take_result(request, result, context)
+        if EAGER and type(result) is CoroutineType and self._pipeline._direct is None:
+            self._use(request, result, context)  # what a coroutine has returned: an error, as `_outcome_of` has it
+        else:
+            self._take_result(request, result, context)
         self._end_unusual()
 
     def take_task(self, request: Request, task: asyncio.Task[Any], context: contextvars.Context, rest: bytes) -> None:

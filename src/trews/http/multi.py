@@ -140,7 +140,26 @@ class Headers(MultiDict):
 
 
 def pairs_of(fields: Any) -> Iterable[tuple[Any, Any]]:
-    """Fields that were given as a mapping or as pairs, as pairs (TypeError for a text, which is neither)."""
-    if isinstance(fields, (str, bytes)):
-        raise TypeError(f"fields are a mapping or pairs of a name and a value, not {fields!r}")
-    return fields.items() if isinstance(fields, Mapping) else fields
+    """Fields that were given as a mapping or as pairs, as pairs (TypeError for what is neither)."""
+    if isinstance(fields, Mapping):
+        return fields.items()
+    if isinstance(fields, (str, bytes)) or not hasattr(fields, "__iter__"):
+        raise TypeError(f"{_FIELDS}, not {type(fields).__name__}")
+    pairs: Iterable[tuple[Any, Any]] = fields
+    return pairs
+
+
+def checked_pairs(fields: Any) -> list[tuple[Any, Any]]:
+    """The same of fields that a program wants to send: each is looked at, so that the error comes where it is made."""
+    pairs: list[Any] = list(pairs_of(fields))
+    for pair in pairs:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            what = type(pair).__name__  # not what it is, which may be a secret
+            size = f" of {len(pair)}" if isinstance(pair, (tuple, list)) else ""
+            raise TypeError(f"{_FIELDS}, not {type(fields).__name__} with {what}{size} in it")
+        if not isinstance(pair[0], (str, bytes)):
+            raise TypeError(f"the name of a field is str or bytes, not {type(pair[0]).__name__}")
+    return pairs
+
+
+_FIELDS = 'fields are a mapping or pairs of a name and a value, such as {"A": "b"} or [("A", "b")]'

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from trews.http.body import keep
 from trews.http.content import as_bytes, decode_json, decode_text, parse_query, percent_decoded
 from trews.http.cookies import parse_cookies
 from trews.http.forwarded import Origin
 from trews.http.http1 import Writer
-from trews.http.multi import Headers, MultiDict, pairs_of
+from trews.http.multi import Headers, MultiDict, checked_pairs
 
 if TYPE_CHECKING:
     import asyncio
@@ -249,6 +249,12 @@ class Request:
             while piece := await self._body.next():
                 yield piece
 
+    def __iter__(self) -> NoReturn:
+        raise TypeError(
+            "the body of a request comes in pieces to `async for piece in request`, in an `async def`;"
+            " a plain handler has all of it in request.content"
+        )
+
     @property
     def text(self) -> str:
         """`content` as text, by the charset of its Content-Type, UTF-8 without.
@@ -296,11 +302,15 @@ class Request:
         """Begin the answer. `write` and `finish` go on; without Content-Length in `headers` the body is chunked.
 
         Raises:
-            BadAnswer: it cannot be sent; nothing was.
+            BadAnswer, TypeError: it cannot be sent; nothing was.
             RuntimeError: there is an answer already.
         """
         self._require_unanswered()
-        self.connection._begin_steps(self, status, pairs_of(headers), reason)
+        if not isinstance(status, int):
+            raise TypeError(
+                f"a status is a number such as 200, not {status!r}; its words, if others are wanted, are `reason=`"
+            )
+        self.connection._begin_steps(self, status, checked_pairs(headers), reason)
         return self
 
     def write(self, data: bytes | str) -> None:
@@ -337,7 +347,7 @@ class Request:
             raise RuntimeError("finish() comes once, after start()")
         try:
             last = self._writer.body(as_bytes(data)) if data else b""
-            last += self._writer.end(pairs_of(trailers))
+            last += self._writer.end(checked_pairs(trailers))
         except ValueError:
             self.connection._abandon(self)
             raise
@@ -352,7 +362,7 @@ class Request:
             BadAnswer, RuntimeError: it cannot be sent, or the answer has begun.
         """
         self._require_unanswered()
-        self.connection._inform(self, status, pairs_of(headers))
+        self.connection._inform(self, status, checked_pairs(headers))
 
     def _require_unanswered(self) -> None:
         if self._state > Answer.LATER:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping, MappingView, Set
 from typing import Any
 
 from trews.http.cookies import set_cookie
 from trews.http.errors import Error, reason
-from trews.http.multi import Headers, pairs_of
+from trews.http.multi import Headers, checked_pairs
 
 TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 OCTETS = "application/octet-stream"
+
+_WHAT = (
+    "str, bytes, dict, list, an iterable or async iterable of str and bytes, a status, (status, body),"
+    " (status, body, headers) or an http.Response"
+)
+_WHOLE = (str, bytes, bytearray, memoryview, dict, list)  # bodies that are all there
+# Iterables that are no pieces of a body, whatever is in them: what is in no order, keys alone, numbers.
+_NO_STREAMS = (*_WHOLE, tuple, Set, Mapping, MappingView, range)
 
 
 class Response:
@@ -21,7 +30,7 @@ class Response:
 
     Args:
         body: str, bytes, dict or list (JSON), or an iterable or async iterable of str and bytes, which is sent piece by
-            piece, each when the peer has room for it.
+            piece, each when the peer has room for it. None is an empty one.
         status: 200 to 599.
         headers: fields, as a mapping or as pairs; they may be changed until it is returned. They are checked when sent.
         content_type: instead of the one that goes with `body`; a field Content-Type wins.
@@ -40,10 +49,20 @@ class Response:
         content_type: str | None = None,
         trailers: Any = None,
     ) -> None:
+        if not isinstance(body, _WHOLE):
+            if isinstance(body, int):
+                raise TypeError(
+                    "http.Response takes the body first, then the status: http.Response(body, 200), or"
+                    f" http.Response(status=404) without a body; a body is no {type(body).__name__}"
+                )
+            if body is None:
+                body = b""
+            elif not is_stream(body):
+                raise TypeError(refusal(body))
         check_status(status)
         self.body = body
         self.status = status
-        self.headers = Headers(headers)
+        self.headers = Headers(checked_pairs(headers) if headers else ())
         self.content_type = content_type
         self.trailers = trailers
 
@@ -84,8 +103,26 @@ def encode(body: Any) -> tuple[bytes, str]:
         return bytes(body), OCTETS
     if isinstance(body, (dict, list)):
         return encode_json(body), JSON
-    what = type(body).__name__  # not what it is, which may be a secret, or long
-    raise TypeError(f"a handler cannot return {what}; it returns str, bytes, dict, list, a status or an http.Response")
+    raise TypeError(refusal(body))
+
+
+def refusal(body: Any) -> str:
+    """What is said of that which can be no body. It does not show what it is, which may be a secret, or long."""
+    what = type(body).__name__
+    name = getattr(body, "__qualname__", what)
+    if inspect.iscoroutine(body):
+        return f"a handler returned the coroutine {name}, which nobody has awaited; await it: `return await ...`"
+    if inspect.isroutine(body):
+        return f"a handler returned the function {name} itself; call it: `{body.__name__}()`"
+    if isinstance(body, Error):
+        return f"a handler returned an http.Error; raise it: `raise http.Error({body.status})`"
+    if isinstance(body, BaseException):
+        return f"a handler returned the exception {what}; raise it"
+    if isinstance(body, Mapping):
+        return f"a handler cannot return {what}; make a dict of it, which is JSON"
+    if isinstance(body, (Set, MappingView, range)):
+        return f"a handler cannot return {what}; make a list of it, which is JSON, or an iterator of str and bytes"
+    return f"a handler cannot return {what}; it returns {_WHAT}"
 
 
 # One for all: json.dumps makes one for each call with options such as these, which takes 2 us.
@@ -109,9 +146,7 @@ def encode_json(body: Any) -> bytes:
 
 def is_stream(body: Any) -> bool:
     """Whether a body comes piece by piece."""
-    return isinstance(body, AsyncIterable) or (
-        isinstance(body, Iterable) and not isinstance(body, (str, bytes, bytearray, memoryview, dict, list, tuple))
-    )
+    return isinstance(body, AsyncIterable) or (isinstance(body, Iterable) and not isinstance(body, _NO_STREAMS))
 
 
 def as_response(result: Any) -> Response:
@@ -120,8 +155,21 @@ def as_response(result: Any) -> Response:
     Raises:
         TypeError, ValueError: it is nothing that a handler may return; says what is.
     """
-    if isinstance(result, Response):
-        return result
+    response = result if isinstance(result, Response) else _made_of(result)
+    if response.status in (204, 205) and not _is_empty(response.body):
+        raise TypeError(
+            f"a handler returned {response.status} with a body, and {response.status} has none (RFC 9110, 15.3):"
+            f" return {response.status} alone, or another status"
+        )
+    return response
+
+
+def _is_empty(body: Any) -> bool:
+    """Whether there is nothing of a body, as far as that is known: of a stream it is not."""
+    return isinstance(body, (str, bytes, bytearray, memoryview)) and not len(body)
+
+
+def _made_of(result: Any) -> Response:
     if result is None:
         raise TypeError("handler returned None; for an answer without a body it returns 204")
     if isinstance(result, bool):
@@ -134,8 +182,11 @@ def as_response(result: Any) -> Response:
                 f"handler returned a tuple of {len(result)}; it is (status, body) or (status, body, headers)"
             )
         status, body, *headers = result
+        if not isinstance(status, int):
+            kinds = ", ".join(type(part).__name__ for part in result)
+            raise TypeError(f"handler returned ({kinds}); the order is (status, body), or (status, body, headers)")
         check_status(status)
-        fields = pairs_of(headers[0]) if headers else ()
+        fields = checked_pairs(headers[0]) if headers else []
         if isinstance(body, Response):  # which may be used again: it stays as it is
             given = body
             return Response(
