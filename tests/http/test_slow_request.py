@@ -82,7 +82,71 @@ def test_a_plain_handler_that_blocks_is_told_of_afterwards(told):
 
     wire(app, slow_request=2).feed(GET)
     (line,) = told()
+    assert re.fullmatch(rf"{WHO} took 3\.0 s, and held up all others: it blocked the loop", line)
+
+
+def test_a_handler_that_waited_before_is_not_said_to_have_blocked(told):
+    async def app(request):
+        await asyncio.sleep(0)
+        request.connection._loop._virtual.dispatcher.tick += 3  # another one may have done so
+        return "x"
+
+    wire(app, slow_request=2).feed(GET).settle()
+    (line,) = told()
     assert re.fullmatch(rf"{WHO} took 3\.0 s", line)
+
+
+async def _events():
+    for _ in range(5):
+        yield "data: x\n\n"
+        await asyncio.sleep(3)
+
+
+def _steps(request):
+    request.start().write("x")
+    request.defer()
+
+
+async def _asgi(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200})
+    async for piece in _events():
+        await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+def _wsgi(environ, start_response):
+    start_response("200 OK", [])
+    return (b"x" for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    "app", [lambda request: http.Response(_events()), _steps, http.asgi(_asgi), http.wsgi(_wsgi, threads=0)]
+)
+def test_an_answer_that_has_begun_may_take_its_time(app, told):
+    wired = wire(app, slow_request=2).feed(GET).advance(20)
+    assert wired.sent().startswith(b"HTTP/1.1 200 OK")
+    wired.reset().advance(5)
+    assert told() == []
+
+
+def test_a_stream_that_begins_late_is_told_of_once(told):
+    async def app(request):
+        await asyncio.sleep(3)
+        return http.Response(_events())
+
+    wire(app, slow_request=2).feed(GET).advance(20)
+    (line,) = told()
+    assert "is not answered after 2 s" in line
+
+
+def test_what_follows_a_stream_is_watched_again(told):
+    async def app(request):
+        if request.path == "/slow":
+            return await slowly(request)
+        return http.Response(_events())
+
+    wire(app, slow_request=2).feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + GET).advance(40)
+    assert len(told()) == 1
 
 
 def test_what_is_fast_is_not_told_of(told):

@@ -1,7 +1,8 @@
-"""Requests that take long: one line in the log while they still do, with where the handler waits.
+"""Requests whose answer takes long to begin: one line in the log while it does, with where the handler waits.
 
 It looks at a connection when its request is `slow_request` seconds old, by the loop's wheel: never early, and late by
-at most 250 ms. A plain handler that blocks is seen when it has returned: nothing else runs before.
+at most 250 ms. A handler that blocks the loop is seen when it has returned: nothing else runs before. An answer that
+has begun may go on for as long as it likes.
 """
 
 from __future__ import annotations
@@ -31,28 +32,41 @@ class SlowRequest:
         seconds: how long one may take.
     """
 
-    __slots__ = ("_connection", "_seconds", "_told", "_wheel", "wheel_slot")
+    __slots__ = ("_connection", "_seconds", "_told", "_watched", "_wheel", "wheel_slot")
 
     def __init__(self, connection: Any, seconds: float) -> None:
         self._connection = connection
         self._seconds = seconds
         self._wheel = wheel_of(connection._loop)
-        self._told: Request | None = None  # the one that was told of
+        self._told: Request | None = None  # the one there is nothing more to say of
+        self._watched: Request | None = None  # the one that did not get its answer in one go
         self.wheel_slot = 0.0  # the wheel's
 
     def watch(self, request: Request) -> None:
         """A request is in progress."""
         if request is not self._told:
+            self._watched = request
             self._wheel.arm(self, request._begun_at + self._seconds)
+
+    def answered(self, request: Request) -> None:
+        """The answer to a request has begun."""
+        if request is not self._told:
+            self._told = request
+            took = self._connection._clock.now() - request._begun_at
+            if took > self._seconds:
+                self._tell_late(request, took)
 
     def ended(self, request: Request) -> None:
         """A request has its answer, or will have none."""
-        if request is self._told:
-            self._told = None
-            return
-        took = self._connection._clock.now() - request._begun_at
-        if took > self._seconds:
+        self.answered(request)
+        self._told = self._watched = None
+
+    def _tell_late(self, request: Request, took: float) -> None:
+        """Say of a request that it took long, as there was no time to say so while it did."""
+        if request is self._watched:
             logger.warning("%s took %.1f s", described(request), took)
+        else:
+            logger.warning("%s took %.1f s, and held up all others: it blocked the loop", described(request), took)
 
     def end(self) -> None:
         """The connection has ended."""
