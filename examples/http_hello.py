@@ -19,7 +19,7 @@ def app(request):
     if request.path == "/hello":
         return f"Hello, {request.query.get('name', 'you')}!\n"
     if request.path == "/time":
-        return {"time": time.time(), "you": request.client[0]}
+        return {"time": time.time(), "you": request.client}
     raise http.Error(404, f"nothing at {request.path}\n")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import trews
+from examples import http_hello
 from trews import http
 from trews.http.access_log import Entry
 from trews.http.reply import Reply
@@ -130,7 +134,7 @@ REFUSED: dict[str, list[bytes]] = {
         b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
-    "a `%` in a target": [b"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /%4 HTTP/1.1\r\nHost: a\r\n\r\n"],
+    "a `%` in a path": [b"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /%4 HTTP/1.1\r\nHost: a\r\n\r\n"],
     "two Content-Length": [
         POST + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\n",
         *(POST + b"Content-Length: " + value + b"\r\n\r\n" for value in (b"+1", b"1, 1", b"0x1", b"1_0", b"")),
@@ -173,6 +177,77 @@ def test_what_is_said_to_be_refused_is(row: list[str]) -> None:
             assert w.feed(data).sent().startswith(b"HTTP/1.1 %b " % row[1].encode()), data
             assert w.closed, data
     assert called == []
+
+
+def test_what_is_said_of_queries() -> None:
+    def app(request: Any) -> list[str]:
+        found = [request.query["q"], request.query["bytes"]]
+        assert request.query.get("missing") is None
+        with pytest.raises(KeyError):
+            request.query["missing"]
+        return found
+
+    assert http.test_client(app).get("/?q=100%&bytes=%ff").json() == ["100%", "\ufffd"]
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")
+def test_what_is_said_of_clients_on_a_unix_socket(tmp_path: Path) -> None:
+    found: list[Any] = []
+
+    def app(request: Any) -> Any:
+        found.append(request.client)
+        return http_hello.app(request)
+
+    async def main() -> None:
+        async with http.Server(app).listen(f"unix:{tmp_path}/server"):
+            for own in ("", f"{tmp_path}/client"):
+                with socket.socket(socket.AF_UNIX) as sock:
+                    if own:
+                        sock.bind(own)
+                    sock.connect(f"{tmp_path}/server")
+                    reader, writer = await asyncio.open_unix_connection(sock=sock.dup())
+                    writer.write(b"GET /time HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    assert b" 200 OK\r\n" in await reader.read()
+                    writer.close()
+
+    trews.run(main())
+    assert found == ["", f"{tmp_path}/client"]
+
+
+BODIES_NOT_READ = [
+    (http.BadMessage, 413, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n123456\r\n"),
+    (http.BadMessage, 400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"),
+    (http.BadMessage, 408, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n1"),
+    (trews.IncompleteMessage, 0, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n1"),
+    (trews.ConnectionClosed, 0, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n1"),
+]
+
+
+@pytest.mark.parametrize(("expected", "status", "data"), BODIES_NOT_READ)
+def test_what_read_is_said_to_raise(expected: type[Exception], status: int, data: bytes) -> None:
+    raised: list[Any] = []
+
+    async def app(request: Any) -> str:
+        try:
+            await request.read()
+        except Exception as exc:
+            raised.append(exc)
+        return "x"
+
+    with wire(http.Server(app, max_body=5)) as w:
+        head, end, body = data.partition(b"\r\n\r\n")
+        w.feed(head + end)  # alone: what is wrong in the first bytes of a body, no handler is called for
+        w.feed(body)
+        if expected is trews.IncompleteMessage:
+            w.eof()
+        elif expected is trews.ConnectionClosed:
+            w.reset()
+        else:
+            w.advance(100)
+    (exc,) = raised
+    assert isinstance(exc, expected)
+    assert getattr(exc, "status", 0) == status
+    assert isinstance(exc, trews.IncompleteMessage) is (expected is trews.IncompleteMessage)
 
 
 THREATS = [

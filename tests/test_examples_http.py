@@ -41,7 +41,7 @@ def test_http_hello():
         "text/html; charset=utf-8",
         "<!doctype html><p>Hello, &lt;b&gt;!",
     )
-    assert client.get("/time").json()["you"] == "127.0.0.1"
+    assert client.get("/time").json()["you"][0] == "127.0.0.1"
     reply = client.get("/nothing")
     assert (reply.status, reply.text) == (404, "nothing at /nothing\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 
@@ -422,6 +423,89 @@ def test_a_client_that_goes_in_the_middle_of_its_answer():
     for handler in (app, piece_by_piece):
         wire(handler, access_log=entries).feed(GET).reset()
     assert entries == [("GET /a?b=1 HTTP/1.1", 206, 4, False)] * 2
+
+
+def test_a_client_that_ended_before_its_answer_may_have_gone():
+    """Or may wait for it yet, having ended its own half only. The log says what is sent, not that it is complete."""
+
+    async def late(request):
+        await asyncio.sleep(2)
+        return "late"
+
+    async def pieces(request):
+        async def body():
+            yield "part"
+            await asyncio.sleep(2)
+            yield ", rest"
+
+        return http.Response(body(), 201)
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(2)
+        await send({"type": "http.response.start", "status": 202})
+        await send({"type": "http.response.body", "body": b"asgi"})
+
+    entries = Entries()
+    for handler in (late, pieces, http.asgi(app)):
+        assert b"HTTP/1.1 20" in wire(handler, access_log=entries).feed(GET).eof().advance(3).sent()
+    line = "GET /a?b=1 HTTP/1.1"
+    assert entries == [(line, 200, 4, False), (line, 201, 10, False), (line, 202, 4, False)]
+
+
+def test_an_answer_that_was_there_at_once_is_complete():
+    entries = Entries()
+    wire(hello, access_log=entries).feed(GET).eof()
+    assert entries == [("GET /a?b=1 HTTP/1.1", 200, 5, True)]
+
+
+def _wsgi_file(path):
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return environ["wsgi.file_wrapper"](open(path, "rb"))
+
+    return http.wsgi(app, threads=0)
+
+
+def _asgi_file(path):
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        with contextlib.suppress(OSError):
+            await send({"type": "http.response.pathsend", "path": str(path)})
+
+    return http.asgi(app)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("handler", [_wsgi_file, _asgi_file])
+def test_of_a_file_that_is_cut_off_there_is_what_was_sent(handler, name, tmp_path):
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        file.truncate(64 * 2**20)  # more than the buffers of sockets hold
+    entries = Entries()
+
+    async def main():
+        async with http.Server(handler(path), access_log=entries).listen("127.0.0.1:0") as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(GET)
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(100_000)
+            writer.transport.abort()
+            await until(lambda: entries)
+
+    with asyncio.Runner(loop_factory=LOOPS[name]) as runner:
+        runner.run(main())
+    ((_, status, size, is_complete),) = entries
+    assert (status, is_complete) == (200, False)
+    assert 100_000 <= size < 64 * 2**20
+
+
+@pytest.mark.parametrize("handler", [_wsgi_file, _asgi_file])
+def test_of_a_file_that_is_sent_there_is_its_size(handler, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(300_000))
+    entries = Entries()
+    wire(handler(path), access_log=entries).feed(GET * 2)
+    assert entries == [("GET /a?b=1 HTTP/1.1", 200, 300_000, True)] * 2
 
 
 def test_an_answer_that_fails_in_the_middle():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import io
 import sys
 from typing import Any
 
@@ -319,3 +320,47 @@ def test_a_stream_sees_the_context_of_its_handler() -> None:
 
     for handler in (app, plain, by_respond):
         assert answer_of(handler).body == b"mine"
+
+
+class _File(io.BytesIO):
+    """A file that notes how it was read."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.sizes: list[int | None] = []
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.sizes.append(size)
+        return super().read(size)
+
+    def __next__(self) -> bytes:
+        raise AssertionError("it is read by lines")
+
+
+@pytest.mark.parametrize("content", [b"", b"one\ntwo\n", b"\n" * 200_000])
+def test_a_file_is_read_in_blocks_and_closed(content: bytes) -> None:
+    files: list[_File] = []
+
+    def app(request: http.Request) -> http.Response:
+        files.append(_File(content))
+        return http.Response(files[-1], headers={"Content-Length": str(len(content))})
+
+    w = serve(app)
+    w.feed(get())
+    assert [(a.body, a.fields["content-length"]) for a in told(w)] == [(content, str(len(content)))]
+    assert set(files[0].sizes) == {64 * 1024}
+    assert len(files[0].sizes) == -(-len(content) // (64 * 1024)) + 1
+    assert files[0].closed
+
+
+def test_what_can_only_be_read_is_a_body_too() -> None:
+    class Reading:
+        left = 2
+
+        def read(self, size: int) -> str:
+            self.left -= 1
+            return "text" if self.left >= 0 else ""
+
+    w = serve(lambda request: Reading())
+    w.feed(get())
+    assert [a.body for a in told(w)] == [b"texttext"]

@@ -388,6 +388,7 @@ def test_only_what_is_meant_to_be_overridden_is() -> None:
         "_deadlines_class",
         "_go_down",
         "_has_news",
+        "_plain_write",
         "_prepare",
         "_regulate",
         "eof_received",
@@ -396,6 +397,9 @@ def test_only_what_is_meant_to_be_overridden_is() -> None:
         "on_stop",
         "pause_writing",
         "resume_writing",
+        "send",
+        "write",
+        "write_file",
     }
     automatic = {"__module__", "__doc__", "__annotations__", "__abstractmethods__", "_abc_impl", "_consumer"}
     automatic |= {"_has_on_read", "__firstlineno__", "__static_attributes__"}
@@ -406,3 +410,22 @@ def test_only_what_is_meant_to_be_overridden_is() -> None:
             names = vars(cls).keys() | vars(cls).get("__annotations__", {}).keys()
             theirs = vars(base).keys() | vars(base).get("__annotations__", {}).keys()
             assert (names & theirs) - automatic - {"__init__", "__slots__"} <= meant, (cls, base)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda connection: connection.write(b"raw"), r"write\(\) on an HTTP connection"),
+        (lambda connection: connection.send(b"raw"), r"send\(\) on an HTTP connection"),
+        (lambda connection: connection.write_file(__file__), r"write_file\(\) on an HTTP connection"),
+    ],
+)
+def test_a_handler_cannot_write_past_its_answer(call: Any, says: str) -> None:
+    def app(request: http.Request) -> str:
+        with pytest.raises(RuntimeError, match=says + " would corrupt the answers: return what is to be sent"):
+            call(request.connection)
+        return "mine"
+
+    w = serve(app)
+    w.feed(get())
+    assert [a.body for a in told(w)] == [b"mine"]

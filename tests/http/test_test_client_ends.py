@@ -175,7 +175,7 @@ def test_an_app_that_closes_the_connection_is_an_error():
 
 def test_bytes_that_nobody_asked_for_are_an_error():
     def app(request):
-        request.connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi!")
+        request.connection._raw_write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi!")
         request.defer()
 
     with pytest.raises(http.BadMessage, match=r"the answer to GET / is no HTTP: 1 bytes behind its end: b'!'"):

@@ -5,7 +5,9 @@
     json      an object with these, the duration in seconds, the host and the request's id
 
 A line is written when the answer is complete, or will never be. Its status is that of the answer; 499 if the connection
-ended before there was one. Of a head that could not be read the request is `-`.
+was lost before there was one. A client that has ended what it sends may be gone, or may wait for its answer yet
+(half-close), and nobody can tell: it is answered, the status is that of the answer, and the answer does not count as
+complete. Of a head that could not be read the request is `-`.
 
 Control characters, quotes, backslashes and what is not ASCII are written as `\\xHH`; no line has more than one line.
 """
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 LOGGER = "trews.http.access"
 MAX_FIELD = 8 * 1024  # characters of one field that a peer has sent; what is behind them is cut off
-GONE = 499  # the status of what was not answered, as the connection had ended
+GONE = 499  # the status of what was not answered, as the connection was lost
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _UNSAFE = re.compile(r"[^ !#-\[\]-~]")
@@ -42,9 +44,9 @@ class Entry:
     Attributes:
         connection: the connection it came on.
         request: the request; None if its head could not be read.
-        status: of the answer; 499 if there is none, as the connection had ended.
-        size: bytes of the body that was sent.
-        is_complete: whether all of the answer was sent.
+        status: of the answer; 499 if there is none, as the connection was lost.
+        size: bytes of the body that were sent; of a file that was cut off, those that the system has taken.
+        is_complete: whether all of the answer was sent, to a client that had not ended before.
         duration: seconds from its head to now.
     """
 

@@ -26,7 +26,7 @@ from trews.http.errors import BadMessage, Error
 from trews.http.http1 import Writer, answer, field_lines, has_no_body, status_line
 from trews.http.pipeline import EAGER, LARGE, date_line
 from trews.http.request import Answer, Request
-from trews.http.response import JSON, TEXT, Response, as_response, encode, from_error, is_stream
+from trews.http.response import JSON, TEXT, Response, as_response, encode, from_error, is_stream, pieces_of
 from trews.phase import Phase
 from trews.timers import as_coroutine
 
@@ -395,6 +395,8 @@ class Answering(Connection):
         data = writer.head(status, words, fields, date_line())
         request._writer = writer
         request._state = Answer.BEGUN
+        if self._slow is not None:
+            self._slow.answered(request)
         if self._out is None:
             self._out = []
             self._loop.call_soon(self._uncork)
@@ -422,7 +424,7 @@ class Answering(Connection):
                     request.write(piece)
                     await request.drain()
             else:
-                pieces = iter(body)
+                pieces = pieces_of(body)
                 for piece in pieces:
                     request.write(piece)
                     await request.drain()
@@ -446,6 +448,12 @@ class Answering(Connection):
         if self._out_size > CORK_MAX:
             self._flush_out(out)
             self._out = []
+
+    def _send_body_file(self, request: Request, file: Any, offset: int, count: int) -> asyncio.Future[None]:
+        """Send a file as the body of an answer whose head is made; what awaits it gets what `write_file` raises."""
+        self._uncork()
+        request._file_from = self.bytes_out + self._transport.get_write_buffer_size()
+        return self._send_file(file, offset, count)
 
     def _uncork(self) -> None:
         out = self._out
@@ -499,13 +507,14 @@ class Answering(Connection):
             if request.method == "HEAD":
                 size = 0
         if self.access_log is not None:
-            self.access_log(self, request, status, size, is_complete and self._phase <= Phase.FLUSHING)
+            self.access_log(self, request, status, size, is_complete and not self._is_client_gone)
 
     def _log_cut(self, request: Request) -> None:
         """The same of a request of which the answer was cut off, or will never be given."""
         writer = request._writer
         if writer is not None:
-            self._log(request, writer.status, writer.sent, False)
+            size = writer.sent if request._file_from < 0 else max(0, self.bytes_out - request._file_from)
+            self._log(request, writer.status, size, False)
         else:
             self._log(request, GONE, 0, False)
 

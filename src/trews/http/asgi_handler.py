@@ -260,7 +260,10 @@ class ASGI:
             return b""
         connection = exchange.connection
         writer, head = exchange.make_head(connection._persists(exchange.request, length >= 0), length)
-        exchange.request._writer = writer
+        request = exchange.request
+        request._writer = writer
+        if connection._slow is not None:
+            connection._slow.answered(request)
         return head
 
     def _cut(self, exchange: Exchange, is_unsent: bool) -> None:
@@ -333,7 +336,7 @@ class ASGI:
         connection._uncork()
         if not is_silent:
             try:
-                await asyncio.shield(connection.write_file(path, 0, size))
+                await asyncio.shield(connection._send_body_file(request, path, 0, size))
             except ConnectionClosed as exc:
                 exchange.is_told = True
                 raise Disconnected(f"the client has gone: {exc}") from exc

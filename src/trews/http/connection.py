@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import re
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from trews.errors import Aborted, ClosedByPeer, ClosedLocally, IdleTooLong
 from trews.http.answering import SKIP_MAX, Answering
@@ -43,6 +43,10 @@ logger = logging.getLogger("trews.http")
 
 _OPEN = Phase.OPEN
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NOT_YOURS = (
+    "on an HTTP connection would corrupt the answers: return what is to be sent (of a file an open file, as the body), "
+    "or call request.start(), request.write() and request.finish()"
+)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 
 
@@ -101,6 +105,17 @@ class HTTPConnection(Answering):
     def request(self) -> Request | None:
         """The request in progress, if there is one; in `on_error` that whose handler failed."""
         return self._failing or self._exchange
+
+    # -- what handlers may not do here: requests are answered by their own methods, and these bytes would be in between
+
+    def write(self, data: Any) -> NoReturn:
+        raise RuntimeError(f"write() {_NOT_YOURS}")
+
+    def send(self, message: Any) -> NoReturn:
+        raise RuntimeError(f"send() {_NOT_YOURS}")
+
+    def write_file(self, path_or_file: Any, offset: int = 0, count: int | None = None) -> NoReturn:
+        raise RuntimeError(f"write_file() {_NOT_YOURS}")
 
     # -- what comes
 
@@ -443,3 +458,7 @@ class HTTPConnection(Answering):
                 self._over(request)  # of one that runs, what comes of it is awaited
         if self._slow is not None:
             self._slow.end()
+
+
+# What the server itself sends goes by `_raw_write` and `_send_file`: of `write` no other is to be passed by.
+HTTPConnection._plain_write = HTTPConnection.write

@@ -55,6 +55,7 @@ class Request:
     _waiters: list[asyncio.Future[None]] | None = None  # for the end of the answer or of the client (ASGI)
     _begun_at = 0.0  # for the logs, if there are any
     _is_logged = False
+    _file_from = -1  # of a body that is a file: how many bytes the connection had sent before it
     _pieces: list[bytes | bytearray] | None = None  # of a body that is being read
     _content: bytes | None = None
 
@@ -162,7 +163,10 @@ class Request:
 
     @property
     def client(self) -> Any:
-        """Who asks: `(host, port)`, or the path of a Unix socket; whom a known proxy speaks for, the port perhaps 0."""
+        """Who asks: `(host, port)`; whom a known proxy speaks for, the port perhaps 0.
+
+        Of a client on a Unix socket it is the path that its own socket is bound to: `""` for nearly all of them.
+        """
         if self.connection.trusted_proxies is not None:
             return self._origin().client
         return self.connection.remote_address
@@ -213,7 +217,7 @@ class Request:
 
         Raises:
             BadMessage: it is larger than `max_body` (413), or no body (400). Not caught, that is the answer.
-            ConnectionClosed: the peer has ended before its end.
+            IncompleteMessage, or another ConnectionClosed: the peer has ended, or the connection was lost, before it.
             RuntimeError: another task reads it.
         """
         body = self._body

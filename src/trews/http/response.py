@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import AsyncIterable, Iterable, Mapping, MappingView, Set
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, MappingView, Set
 from typing import Any
 
 from trews.http.cookies import set_cookie
@@ -15,6 +15,7 @@ TEXT = "text/plain; charset=utf-8"
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 OCTETS = "application/octet-stream"
+BLOCK = 64 * 1024  # bytes that are read of a file at once
 
 _WHAT = (
     "str, bytes, dict, list, an iterable or async iterable of str and bytes, a status, (status, body),"
@@ -30,7 +31,8 @@ class Response:
 
     Args:
         body: str, bytes, dict or list (JSON), or an iterable or async iterable of str and bytes, which is sent piece by
-            piece, each when the peer has room for it. None is an empty one.
+            piece, each when the peer has room for it; of an open file the pieces are blocks of 64 KiB. None is an empty
+            one.
         status: 200 to 599.
         headers: fields, as a mapping or as pairs; they may be changed until it is returned. They are checked when sent.
         content_type: instead of the one that goes with `body`; a field Content-Type wins.
@@ -146,7 +148,20 @@ def encode_json(body: Any) -> bytes:
 
 def is_stream(body: Any) -> bool:
     """Whether a body comes piece by piece."""
-    return isinstance(body, AsyncIterable) or (isinstance(body, Iterable) and not isinstance(body, _NO_STREAMS))
+    if isinstance(body, _NO_STREAMS):
+        return False
+    return isinstance(body, (AsyncIterable, Iterable)) or callable(getattr(body, "read", None))
+
+
+def pieces_of(body: Any) -> Iterator[Any]:
+    """The pieces of a body. Of a file they are blocks, not lines, which are short, or as long as the file."""
+    read = getattr(body, "read", None)
+    return _blocks(read) if callable(read) else iter(body)
+
+
+def _blocks(read: Callable[[int], Any]) -> Iterator[Any]:
+    while block := read(BLOCK):
+        yield block
 
 
 def as_response(result: Any) -> Response:

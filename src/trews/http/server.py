@@ -81,7 +81,7 @@ class Server(StreamServer):
         trusted_proxies: addresses, networks and "unix", whose `proxy_fields` are believed: X-Forwarded-For and
             X-Forwarded-Proto, or those that are named (see `http.forwarded`). None is nobody.
         access_log: "common", "combined", "json", a logger, or a function that gets `http.access_log.Entry`.
-        slow_request: seconds after which a request that is not answered is logged, and where it waits.
+        slow_request: seconds after which a request whose answer has not begun is logged, and where it waits.
         debug: a page with the traceback when a handler fails. Never where others can ask.
 
     Raises:

@@ -161,9 +161,7 @@ async def send_file(call: Call, wrapper: FileWrapper, offset: int, size: int) ->
     writer = request._writer
     count = min(call.left, size)
     if count > 0 and writer is not None and not writer.is_silent:
-        connection = request.connection
-        connection._uncork()
-        await connection.write_file(wrapper.filelike, offset, count)
+        await request.connection._send_body_file(request, wrapper.filelike, offset, count)
         writer.pass_by(count)
         call.left -= count
     finish(call)
