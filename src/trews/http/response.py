@@ -69,7 +69,7 @@ class Response:
         self.trailers = trailers
 
     def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
-        """Add a Set-Cookie field; `http.set_cookie` has the attributes and their defaults.
+        """Add a Set-Cookie field; `http.set_cookie` has the attributes and their defaults. `max_age=0` deletes it.
 
         Raises:
             ValueError, TypeError: it cannot be sent.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trews.http")
 
+_LATE = 0.25  # seconds that the wheel may be late
 _MAX_DEPTH = 100  # coroutines that wait for one another
 _OURS = ("asyncio.", "trews.")
 
@@ -63,10 +64,13 @@ class SlowRequest:
 
     def _tell_late(self, request: Request, took: float) -> None:
         """Say of a request that it took long, as there was no time to say so while it did."""
-        if request is self._watched:
-            logger.warning("%s took %.1f s", described(request), took)
+        if request is not self._watched:
+            why = ", and held up all others: it blocked the loop"
+        elif took > self._seconds + _LATE:
+            why = ", in which it or another one blocked the loop"
         else:
-            logger.warning("%s took %.1f s, and held up all others: it blocked the loop", described(request), took)
+            why = ""
+        logger.warning("%s took %.1f s%s", described(request), took, why)
 
     def end(self) -> None:
         """The connection has ended."""
